@@ -1,0 +1,270 @@
+"""What the control plane tells the proxy, and what the proxy answers: two SQLite files and a datagram.
+
+`routes.db` is written by the control plane and only read by proxies; it is derived, so another
+schema version means: drop, recreate, republish. `proxy.db` is written by proxies only. Truth is the
+generation number in `routes.db`; the datagram merely says "look now", so a lost one costs at most
+the reader's next safety poll.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROUTES_VERSION = 1
+STATE_VERSION = 1
+
+_ROUTES_SCHEMA = """
+CREATE TABLE generation (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL);
+CREATE TABLE routes (
+    host TEXT NOT NULL, path_prefix TEXT NOT NULL, backends TEXT NOT NULL, policy TEXT NOT NULL,
+    PRIMARY KEY (host, path_prefix)) WITHOUT ROWID;
+CREATE TABLE certificates (host TEXT PRIMARY KEY, chain_path TEXT NOT NULL, key_path TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE challenges (token TEXT PRIMARY KEY, key_authorization TEXT NOT NULL) WITHOUT ROWID;
+INSERT INTO generation VALUES (1, {generation});
+"""
+_STATE_SCHEMA = """
+CREATE TABLE workers (pid INTEGER PRIMARY KEY, adopted INTEGER NOT NULL, drained INTEGER NOT NULL, seen_at REAL NOT NULL);
+CREATE TABLE backends (
+    pid INTEGER NOT NULL, address TEXT NOT NULL, health TEXT NOT NULL, in_flight INTEGER NOT NULL,
+    PRIMARY KEY (pid, address)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One address that requests may be sent to: `host:port` with an IP address as host."""
+
+    address: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Requests for `host` (exact, `*.parent`, or `*` for the default) under `path_prefix`.
+
+    `policy` is a JSON object. Keys known so far: `app` (name, for error pages) and `unavailable`
+    (why there are no backends: `stopped`, `starting`).
+    """
+
+    host: str
+    path_prefix: str = "/"
+    backends: tuple[Backend, ...] = ()
+    policy: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """PEM files (0600) that serve `host` (exact or `*.parent`)."""
+
+    host: str
+    chain_path: str
+    key_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a proxy serves, at one generation."""
+
+    routes: tuple[Route, ...] = ()
+    certificates: tuple[CertificateFiles, ...] = ()
+    challenges: tuple[tuple[str, str], ...] = ()
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What one live proxy process serves: the generation it adopted and the one it drained up to."""
+
+    pid: int
+    adopted: int
+    drained: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackendState:
+    """How one proxy process sees a backend; `health` is healthy, unhealthy, draining or unknown."""
+
+    pid: int
+    address: str
+    health: str
+    in_flight: int
+
+
+def open_routes(path: str | Path, read_only: bool = False) -> sqlite3.Connection:
+    """Open `routes.db`; a writer makes or remakes it when its schema is not ours.
+
+    Raises `sqlite3.OperationalError` for a reader when the file is not there (yet).
+    """
+    return _open(path, ROUTES_VERSION, None if read_only else _ROUTES_SCHEMA)
+
+
+def open_state(path: str | Path, read_only: bool = False) -> sqlite3.Connection:
+    """Open `proxy.db`; a proxy makes or remakes it when its schema is not ours."""
+    return _open(path, STATE_VERSION, None if read_only else _STATE_SCHEMA)
+
+
+def _open(path: str | Path, version: int, schema: str | None) -> sqlite3.Connection:
+    mode = "rw" if schema is None else "rwc"
+    # A reader of a WAL file needs its shared memory file, hence "rw"; query_only keeps it a reader.
+    connection = sqlite3.connect(f"file:{_quote(path)}?mode={mode}", uri=True, timeout=5, isolation_level=None)
+    connection.execute("PRAGMA busy_timeout=5000")
+    if schema is None:
+        connection.execute("PRAGMA query_only=1")
+        return connection
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("BEGIN IMMEDIATE")
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found != version:
+        _recreate(connection, schema, version)
+    connection.execute("COMMIT")
+    return connection
+
+
+def _quote(path: str | Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _recreate(connection: sqlite3.Connection, schema: str, version: int) -> None:
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    for table in tables:
+        connection.execute(f'DROP TABLE "{table}"')
+    # Generations must never repeat for a proxy that outlives the file: start from the clock.
+    for statement in schema.format(generation=int(time.time() * 1000)).split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={version}")
+
+
+def publish(connection: sqlite3.Connection, snapshot: Snapshot) -> int:
+    """Make the tables equal `snapshot` in one transaction and give the generation that serves it.
+
+    Equal content makes no new generation, and only rows that differ are written.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        wanted = {
+            "routes": {(r.host, r.path_prefix): (_backends_json(r.backends), _json(r.policy)) for r in snapshot.routes},
+            "certificates": {(c.host,): (c.chain_path, c.key_path) for c in snapshot.certificates},
+            "challenges": {(token,): (answer,) for token, answer in snapshot.challenges},
+        }
+        changed = [_replace(connection, table, rows) for table, rows in wanted.items()]
+        if any(changed):
+            connection.execute("UPDATE generation SET value = value + 1")
+        current = generation(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return current
+
+
+_KEYS = {"routes": ("host", "path_prefix"), "certificates": ("host",), "challenges": ("token",)}
+
+
+def _replace(
+    connection: sqlite3.Connection, table: str, wanted: Mapping[tuple[str, ...], tuple[str, ...]]
+) -> bool:
+    keys = _KEYS[table]
+    present = {row[: len(keys)]: row[len(keys) :] for row in connection.execute(f"SELECT * FROM {table}")}
+    gone = [key for key in present if key not in wanted]
+    new = [(*key, *values) for key, values in wanted.items() if present.get(key) != values]
+    where = " AND ".join(f"{key} = ?" for key in keys)
+    connection.executemany(f"DELETE FROM {table} WHERE {where}", gone)
+    if new:
+        marks = ", ".join("?" * len(new[0]))
+        connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", new)
+    return bool(gone or new)
+
+
+def _backends_json(backends: Iterable[Backend]) -> str:
+    return _json([{"address": b.address, "weight": b.weight} for b in backends])
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def generation(connection: sqlite3.Connection) -> int:
+    """The number that grows with every change of content."""
+    (value,) = connection.execute("SELECT value FROM generation").fetchone()
+    return int(value)
+
+
+def read(connection: sqlite3.Connection) -> Snapshot:
+    """The whole table in one read transaction: never half of a change."""
+    connection.execute("BEGIN")
+    try:
+        routes = tuple(
+            Route(host, prefix, tuple(Backend(**b) for b in json.loads(backends)), json.loads(policy))
+            for host, prefix, backends, policy in connection.execute("SELECT * FROM routes")
+        )
+        certificates = tuple(CertificateFiles(*row) for row in connection.execute("SELECT * FROM certificates"))
+        challenges = tuple((token, answer) for token, answer in connection.execute("SELECT * FROM challenges"))
+        return Snapshot(routes, certificates, challenges, generation(connection))
+    finally:
+        connection.execute("COMMIT")
+
+
+def acknowledge(state: sqlite3.Connection, pid: int, adopted: int, drained: int) -> None:
+    """Say which generation the proxy process `pid` serves, and up to which one nothing old is in flight."""
+    state.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?, ?)", (pid, adopted, drained, time.time()))
+
+
+def forget(state: sqlite3.Connection, pid: int) -> None:
+    """Remove what the proxy process `pid` said; it is ending, or a new one found it dead."""
+    state.execute("DELETE FROM workers WHERE pid = ?", (pid,))
+    state.execute("DELETE FROM backends WHERE pid = ?", (pid,))
+
+
+def report(state: sqlite3.Connection, pid: int, backends: Iterable[BackendState]) -> None:
+    """Replace what the proxy process `pid` last said of its backends."""
+    state.execute("BEGIN IMMEDIATE")
+    state.execute("DELETE FROM backends WHERE pid = ?", (pid,))
+    state.executemany(
+        "INSERT INTO backends VALUES (?, ?, ?, ?)", [(b.pid, b.address, b.health, b.in_flight) for b in backends]
+    )
+    state.execute("COMMIT")
+
+
+def backend_states(state: sqlite3.Connection) -> list[BackendState]:
+    """What all proxy processes last said of their backends."""
+    return [BackendState(*row) for row in state.execute("SELECT pid, address, health, in_flight FROM backends")]
+
+
+def wake_socket(routes_path: str | Path) -> socket.socket:
+    """The datagram socket on which this process hears that `routes.db` changed (non-blocking)."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    listener.bind(_wake_address(routes_path, os.getpid()))
+    return listener
+
+
+def wake(state: sqlite3.Connection, routes_path: str | Path) -> list[Worker]:
+    """Tell every proxy process to look at `routes.db` now, and give those that are alive.
+
+    A dead process has no socket any more, so the same datagram tells who lives.
+    """
+    alive = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+        for row in state.execute("SELECT pid, adopted, drained FROM workers").fetchall():
+            worker = Worker(*row)
+            with contextlib.suppress(ConnectionRefusedError):
+                # A full queue (EAGAIN) means that it has been told already.
+                with contextlib.suppress(BlockingIOError):
+                    sender.sendto(b"!", _wake_address(routes_path, worker.pid))
+                alive.append(worker)
+    return alive
+
+
+def _wake_address(routes_path: str | Path, pid: int) -> str:
+    # An abstract address (unix(7)): no file to go stale, no limit from a deep data folder.
+    digest = hashlib.sha256(os.path.realpath(routes_path).encode()).hexdigest()[:16]
+    return f"\0rivetr-proxy-{digest}-{pid}"

@@ -1,0 +1,117 @@
+"""Sealing secrets at rest (AES-256-GCM), hashing tokens, comparing signatures.
+
+A process calls `use_key` once at its start; the key never enters the database.
+"""
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from rivetr.errors import Misconfigured
+
+KEY_VARIABLE = "RIVETR_SECRET_KEY"
+_NONCE_BYTES = 12
+_VERSION = b"\x01"
+
+_key: bytes | None = None
+
+
+class WrongKey(Misconfigured):
+    """Something sealed could not be opened with this key."""
+
+
+def use_key(key: bytes) -> None:
+    """Make `key` (32 bytes) the one that `seal` and `unseal` use in this process."""
+    global _key  # noqa: PLW0603 - one key a process, set once at its start
+    _key = key
+
+
+def load_key(data_dir: Path) -> bytes:
+    """The instance's key: 32 bytes from `RIVETR_SECRET_KEY`, or from a 0600 file made at first need.
+
+    Raises `Misconfigured` when the variable is too short or the file is not a key.
+    """
+    phrase = os.environ.get(KEY_VARIABLE)
+    if phrase is not None:
+        if len(phrase) < 32:
+            raise Misconfigured(f"{KEY_VARIABLE} must have at least 32 characters (try: openssl rand -hex 32).")
+        return hashlib.sha256(b"rivetr sealing key\0" + phrase.encode()).digest()
+    file = data_dir / "secret.key"
+    if not file.exists():
+        # Written aside and then linked, so that of three processes starting together one makes
+        # the key and no one ever reads half of it.
+        aside = file.with_name(f".secret.{os.getpid()}.{secrets.token_hex(4)}")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(base64.b64encode(secrets.token_bytes(32)))
+            stream.flush()
+            os.fsync(stream.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, file)
+        aside.unlink()
+    return _read_key(file)
+
+
+def _read_key(file: Path) -> bytes:
+    try:
+        key = base64.b64decode(file.read_bytes(), validate=True)
+    except (OSError, ValueError) as error:
+        raise Misconfigured(f"The key file {file} cannot be read: {error}.") from None
+    if len(key) != 32:
+        raise Misconfigured(f"The key file {file} holds no 32-byte key: bring back the right one from your backup.")
+    return key
+
+
+def seal(text: str, context: str) -> str:
+    """Encrypt `text`; only `unseal` with the same `context` (what and whose it is) opens it."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    sealed = AESGCM(_current_key()).encrypt(nonce, text.encode(), context.encode())
+    return base64.b64encode(_VERSION + nonce + sealed).decode()
+
+
+def unseal(sealed: str, context: str) -> str:
+    """The text that was sealed under `context`. Raises `WrongKey` when key or context differ."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    raw = base64.b64decode(sealed)
+    nonce, body = raw[1 : 1 + _NONCE_BYTES], raw[1 + _NONCE_BYTES :]
+    try:
+        return AESGCM(_current_key()).decrypt(nonce, body, context.encode()).decode()
+    except InvalidTag:
+        raise WrongKey(
+            "The secret key does not open what this database holds: start with the key file "
+            f"(secret.key) or {KEY_VARIABLE} that it was written with."
+        ) from None
+
+
+def _current_key() -> bytes:
+    if _key is None:
+        raise Misconfigured("No secret key was loaded in this process.")
+    return _key
+
+
+def new_token(prefix: str = "") -> str:
+    """A fresh random secret of 256 bits, URL-safe."""
+    return prefix + secrets.token_urlsafe(32)
+
+
+def hash_token(token: str) -> str:
+    """What is stored of a token: it is random, so a plain SHA-256 is enough."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def sign(secret: str, body: bytes) -> str:
+    """HMAC-SHA256 of `body` in hexadecimal (RFC 2104), as GitHub, Gitea and Bitbucket send it."""
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def same(left: str, right: str) -> bool:
+    """Compare two secrets in constant time."""
+    return hmac.compare_digest(left.encode(), right.encode())

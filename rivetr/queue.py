@@ -1,0 +1,79 @@
+"""The only door to Huey: the queue in its own SQLite file, and the datagram that wakes a worker at once.
+
+Huey polls; measured, that is either slow to start (1.7 s) or busy while idle. Here whoever puts a
+task in sends a datagram to the worker's socket, and an empty queue is waited for on that socket.
+"""
+
+import contextlib
+import hashlib
+import os
+import select
+import socket
+from pathlib import Path
+from typing import Any
+
+from huey.api import Huey
+from huey.storage import MemoryStorage, SqliteStorage
+
+# A datagram can be lost between two workers' looks; an idle queue is looked at this often anyway.
+SAFETY_POLL_SECONDS = 1.0
+
+
+class SignalledStorage(SqliteStorage):  # type: ignore[misc] - Huey has no types
+    """Huey's SQLite storage, whose `dequeue` blocks on a socket that `enqueue` writes to."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._listener: socket.socket | None = None
+
+    @property
+    def blocking(self) -> bool:
+        """Huey sleeps between looks at a storage that does not block; without a listener it must."""
+        return self._listener is not None
+
+    @property
+    def _address(self) -> str:
+        digest = hashlib.sha256(os.path.realpath(self.filename).encode()).hexdigest()[:16]
+        return f"\0rivetr-queue-{digest}"
+
+    def listen(self) -> None:
+        """Become the worker that is woken; raises OSError when another one listens already."""
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._listener.bind(self._address)
+        self._listener.setblocking(False)
+
+    def enqueue(self, data: bytes, priority: float | None = None) -> None:
+        super().enqueue(data, priority)
+        self.wake()
+
+    def wake(self) -> bool:
+        """Tell the worker to look now; False when no worker listens (it looks when it starts)."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+            with contextlib.suppress(BlockingIOError):
+                try:
+                    sender.sendto(b"!", self._address)
+                except ConnectionRefusedError:
+                    return False
+        return True
+
+    def dequeue(self) -> Any:
+        task = super().dequeue()
+        if task is None and self._listener is not None:
+            select.select([self._listener], [], [], SAFETY_POLL_SECONDS)
+            with contextlib.suppress(BlockingIOError):
+                self._listener.recv(16)
+            task = super().dequeue()
+        return task
+
+
+huey = Huey("rivetr", storage_class=MemoryStorage)
+
+
+def use_database(path: Path) -> None:
+    """Keep the queue in `path` from now on; each process that queues or works says so at its start."""
+    huey.storage = SignalledStorage("rivetr", filename=str(path), timeout=30)
+
+
+def depth() -> int:
+    """How many tasks wait."""
+    return int(huey.storage.queue_size())
