@@ -240,6 +240,11 @@ def backend_states(state: sqlite3.Connection) -> list[BackendState]:
     return [BackendState(*row) for row in state.execute("SELECT pid, address, health, in_flight FROM backends")]
 
 
+def workers(state: sqlite3.Connection) -> list[Worker]:
+    """What all proxy processes acknowledged last, dead ones included (`wake` tells who lives)."""
+    return [Worker(*row) for row in state.execute("SELECT pid, adopted, drained FROM workers")]
+
+
 def wake_socket(routes_path: str | Path) -> socket.socket:
     """The datagram socket on which this process hears that `routes.db` changed (non-blocking)."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -254,8 +259,7 @@ def wake(state: sqlite3.Connection, routes_path: str | Path) -> list[Worker]:
     """
     alive = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
-        for row in state.execute("SELECT pid, adopted, drained FROM workers").fetchall():
-            worker = Worker(*row)
+        for worker in workers(state):
             with contextlib.suppress(ConnectionRefusedError):
                 # A full queue (EAGAIN) means that it has been told already.
                 with contextlib.suppress(BlockingIOError):

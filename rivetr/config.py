@@ -268,3 +268,19 @@ def _check(settings: Settings) -> None:
 def _one_of(key: str, value: str, words: tuple[str, ...]) -> None:
     if value not in words:
         raise Misconfigured(f"{key} must be one of {', '.join(words)}, not '{value}'.")
+
+
+_current: Settings | None = None
+
+
+def use(settings: Settings) -> None:
+    """Make `settings` the ones of this process."""
+    global _current  # noqa: PLW0603 - one configuration a process, set once at its start
+    _current = settings
+
+
+def current() -> Settings:
+    """The settings of this process."""
+    if _current is None:
+        raise Misconfigured("No settings were loaded in this process.")
+    return _current

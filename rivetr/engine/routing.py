@@ -1,0 +1,102 @@
+"""The control plane's only door to the proxy: publish the route table, wait until it is adopted or drained."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import select
+from sqlalchemy.orm import selectinload
+
+from proxy import contract
+from rivetr import config
+from rivetr.db import session
+from rivetr.errors import SwitchFailed
+from rivetr.models import App, ManualRoute
+
+# Between two looks at what the proxies acknowledged; adopting takes about a millisecond.
+_LOOK_SECONDS = 0.005
+# Between two questions who is alive; each also says "look now" again.
+_PING_SECONDS = 0.25
+
+
+@contextmanager
+def _files() -> Iterator[tuple[sqlite3.Connection, sqlite3.Connection]]:
+    settings = config.current()
+    routes = contract.open_routes(settings.routes_database)
+    state = contract.open_state(settings.proxy_database)
+    try:
+        yield routes, state
+    finally:
+        routes.close()
+        state.close()
+
+
+def publish() -> int:
+    """Derive the route table from the database, publish it, wake the proxies; gives its generation."""
+    snapshot = contract.Snapshot(routes=tuple(_routes()))
+    with _files() as (routes, state):
+        generation = contract.publish(routes, snapshot)
+        contract.wake(state, config.current().routes_database)
+    return generation
+
+
+def _routes() -> Iterator[contract.Route]:
+    base_domain = config.current().proxy.base_domain
+    apps = select(App).options(selectinload(App.domains), selectinload(App.live_deployment))
+    for app in session().scalars(apps):
+        backends: tuple[contract.Backend, ...] = ()
+        if app.live_deployment and not app.is_stopped:
+            backends = tuple(contract.Backend(b["address"]) for b in app.live_deployment.backends)
+        policy = {"app": app.name}
+        if not backends:
+            policy["unavailable"] = "stopped" if app.is_stopped else "starting"
+        for host in app.hosts(base_domain):
+            yield contract.Route(host, "/", backends, policy)
+    for route in session().scalars(select(ManualRoute)):
+        yield contract.Route(
+            route.domain, route.path_prefix, tuple(contract.Backend(a) for a in route.backends), {}
+        )
+
+
+def wait_adopted(generation: int, timeout_seconds: float = 10) -> None:
+    """Wait until every live proxy process serves `generation`. Raises `SwitchFailed`."""
+    if not _wait(generation, timeout_seconds, lambda worker: worker.adopted):
+        raise SwitchFailed("The proxy did not take over the new routes in time: is it running? See 'rivetr status'.")
+
+
+def wait_drained(generation: int, timeout_seconds: float) -> bool:
+    """Wait until no request is in flight to what left the table by `generation`; False when time ran out."""
+    if not live_workers():
+        return True
+    return _wait(generation, timeout_seconds, lambda worker: worker.drained)
+
+
+def _wait(generation: int, timeout_seconds: float, reached: Callable[[contract.Worker], int]) -> bool:
+    deadline = time.monotonic() + timeout_seconds
+    database = config.current().routes_database
+    next_ping = 0.0
+    alive: set[int] = set()
+    with _files() as (_, state):
+        while True:
+            if time.monotonic() >= next_ping:
+                alive = {worker.pid for worker in contract.wake(state, database)}
+                next_ping = time.monotonic() + _PING_SECONDS
+            known = [worker for worker in contract.workers(state) if worker.pid in alive]
+            if known and all(reached(worker) >= generation for worker in known):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)
+
+
+def live_workers() -> int:
+    """How many proxy processes are alive."""
+    with _files() as (_, state):
+        return len(contract.wake(state, config.current().routes_database))
+
+
+def backend_states() -> list[contract.BackendState]:
+    """How the proxies see their backends."""
+    with _files() as (_, state):
+        return contract.backend_states(state)
