@@ -170,9 +170,7 @@ def publish(connection: sqlite3.Connection, snapshot: Snapshot) -> int:
 _KEYS = {"routes": ("host", "path_prefix"), "certificates": ("host",), "challenges": ("token",)}
 
 
-def _replace(
-    connection: sqlite3.Connection, table: str, wanted: Mapping[tuple[str, ...], tuple[str, ...]]
-) -> bool:
+def _replace(connection: sqlite3.Connection, table: str, wanted: Mapping[tuple[str, ...], tuple[str, ...]]) -> bool:
     keys = _KEYS[table]
     present = {row[: len(keys)]: row[len(keys) :] for row in connection.execute(f"SELECT * FROM {table}")}
     gone = [key for key in present if key not in wanted]

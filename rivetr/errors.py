@@ -1,21 +1,21 @@
 """Every error Rivetr raises on purpose; the doors turn `status` and `code` into an answer.
 
-    RivetrError(code, status)
-    ├── Invalid(fields)            422  a value somebody gave is wrong
-    ├── Unreadable                 400  a body that cannot be parsed at all
-    ├── Unauthenticated            401  no credentials, or wrong ones
-    ├── Forbidden                  403  known, but lacks the scope
-    ├── NotFound                   404  not there, or not yours
-    ├── Conflict                   409  name or domain taken, deployment already over
-    ├── TooMany(retry_after)       429  slow down
-    ├── Misconfigured              500  a start that must not go on (bad settings, wrong key)
-    ├── StageFailed(stage)              a deployment cannot go on; the message is shown to people
-    │   ├── InvalidPlan CloneFailed BuildFailed DeployFailed HealthCheckFailed SwitchFailed
-    ├── Cancelled                       somebody asked a running deployment to stop
-    └── OutsideError(permanent)         an adapter's other side failed
-        ├── RuntimeFailed               the container engine refused
-        │   └── RuntimeUnavailable 503  the container engine does not answer
-        └── GitFailed                   Git refused
+RivetrError(code, status)
+├── Invalid(fields)            422  a value somebody gave is wrong
+├── Unreadable                 400  a body that cannot be parsed at all
+├── Unauthenticated            401  no credentials, or wrong ones
+├── Forbidden                  403  known, but lacks the scope
+├── NotFound                   404  not there, or not yours
+├── Conflict                   409  name or domain taken, deployment already over
+├── TooMany(retry_after)       429  slow down
+├── Misconfigured              500  a start that must not go on (bad settings, wrong key)
+├── StageFailed(stage)              a deployment cannot go on; the message is shown to people
+│   ├── InvalidPlan CloneFailed BuildFailed DeployFailed HealthCheckFailed SwitchFailed
+├── Cancelled                       somebody asked a running deployment to stop
+└── OutsideError(permanent)         an adapter's other side failed
+    ├── RuntimeFailed               the container engine refused
+    │   └── RuntimeUnavailable 503  the container engine does not answer
+    └── GitFailed                   Git refused
 """
 
 from collections.abc import Mapping

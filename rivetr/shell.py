@@ -55,6 +55,7 @@ def start(
         start_new_session=True,
     )
 
+
 def end_with_parent(parent: int) -> None:
     """Ask the kernel to send us SIGTERM when the process (thread) that started us dies; see prctl(2).
 

@@ -54,9 +54,7 @@ def _routes() -> Iterator[contract.Route]:
         for host in app.hosts(base_domain):
             yield contract.Route(host, "/", backends, policy)
     for route in session().scalars(select(ManualRoute)):
-        yield contract.Route(
-            route.domain, route.path_prefix, tuple(contract.Backend(a) for a in route.backends), {}
-        )
+        yield contract.Route(route.domain, route.path_prefix, tuple(contract.Backend(a) for a in route.backends), {})
 
 
 def wait_adopted(generation: int, timeout_seconds: float = 10) -> None:
@@ -100,3 +98,8 @@ def backend_states() -> list[contract.BackendState]:
     """How the proxies see their backends."""
     with _files() as (_, state):
         return contract.backend_states(state)
+
+
+def wait_adopted_if_alive(generation: int, timeout_seconds: float = 1) -> bool:
+    """Wait a moment for the proxies to serve `generation`; with none alive they do so when they start."""
+    return bool(live_workers()) and _wait(generation, timeout_seconds, lambda worker: worker.adopted)

@@ -15,9 +15,7 @@ MAX_ENV_BYTES = 128 * 1024 - 1
 def app_name(text: str) -> str:
     """A DNS label (RFC 1123). Raises `ValueError` with a sentence."""
     if not APP_NAME.fullmatch(text):
-        raise ValueError(
-            "must be a DNS label: 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit"
-        )
+        raise ValueError("must be a DNS label: 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit")
     return text
 
 

@@ -21,5 +21,5 @@ class RouteSpec(Spec):
         Text(names.address, required=True),
         required=True,
         validate=_some,
-        error_messages={"required": "is required", "invalid": "must be a list such as [\"127.0.0.1:3000\"]"},
+        error_messages={"required": "is required", "invalid": 'must be a list such as ["127.0.0.1:3000"]'},
     )
