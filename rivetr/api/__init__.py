@@ -1,0 +1,13 @@
+"""The REST API under /api, and `/health`: parse, call one service, serialize (docs/api.md)."""
+
+from flask import Blueprint
+
+blueprint = Blueprint("api", __name__, url_prefix="/api")
+public = Blueprint("public", __name__)
+
+
+def register_views() -> None:
+    """Import the modules whose views register themselves on the blueprints."""
+    from rivetr.api import apps, deployments, env_vars, health, openapi, routes, streams, system, tokens
+
+    assert all((apps, deployments, env_vars, health, openapi, routes, streams, system, tokens))  # noqa: S101
