@@ -1,0 +1,141 @@
+"""The parent of our processes: forks each one, starts it again when it dies, ends them all together.
+
+It stays light, because its children share its memory until they load more (docs/decisions/0004).
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+log = logging.getLogger("rivetr.supervisor")
+
+STOP_SECONDS = 9.0
+# A child that dies at once is started again ever later, one that lived a while at once.
+_FIRST_PAUSE, _LONGEST_PAUSE, _STABLE_SECONDS = 0.05, 10.0, 10.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One process to keep running: `main` is its whole life and never returns to us."""
+
+    name: str
+    main: Callable[[], None]
+    pid: int = 0
+    started: float = 0.0
+    pause: float = field(default=_FIRST_PAUSE)
+    due: float = 0.0
+
+
+class Supervisor:
+    """Keeps children running until SIGINT or SIGTERM."""
+
+    def __init__(self, children: Sequence[Child]) -> None:
+        self._children = list(children)
+        self._stopping = False
+
+    def run(self) -> None:
+        """Start all and look after them; returns when all have ended after a signal."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        # Waited for with a time limit instead of being handled, so a death is seen at once.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM})
+        while not self._stopping:
+            self._start_due()
+            received = signal.sigtimedwait({signal.SIGCHLD, signal.SIGINT, signal.SIGTERM}, self._wait_seconds())
+            if received is not None and received.si_signo != signal.SIGCHLD:
+                self._stopping = True
+            self._reap()
+        self._end_all()
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _wait_seconds(self) -> float:
+        due = [child.due for child in self._children if not child.pid]
+        return max(0.0, min([*due, time.monotonic() + 60]) - time.monotonic())
+
+    def _start_due(self) -> None:
+        for child in self._children:
+            if not child.pid and child.due <= time.monotonic():
+                _start(child)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for child in self._children:
+                if child.pid == pid:
+                    self._note_death(child, status)
+
+    def _note_death(self, child: Child, status: int) -> None:
+        child.pid = 0
+        if self._stopping:
+            return
+        lived = time.monotonic() - child.started
+        child.pause = _FIRST_PAUSE if lived > _STABLE_SECONDS else min(child.pause * 2, _LONGEST_PAUSE)
+        child.due = time.monotonic() + child.pause
+        code = os.waitstatus_to_exitcode(status)
+        log.warning("%s ended (%s) and is started again in %.1f s.", child.name, _reason(code), child.pause)
+
+    def _end_all(self) -> None:
+        deadline = time.monotonic() + STOP_SECONDS
+        self._send(signal.SIGTERM)
+        while any(child.pid for child in self._children):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self._send(signal.SIGKILL)
+                deadline = time.monotonic() + 1
+            signal.sigtimedwait({signal.SIGCHLD}, max(0.05, left))
+            self._reap()
+
+    def _send(self, number: signal.Signals) -> None:
+        for child in self._children:
+            if child.pid:
+                os.kill(child.pid, number)
+
+
+def _reason(code: int) -> str:
+    return f"by signal {-code}" if code < 0 else f"with status {code}"
+
+
+def _start(child: Child) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        child.pid, child.started = pid, time.monotonic()
+        return
+    status = 1
+    try:
+        _become_child(parent)
+        child.main()
+        status = 0
+    except SystemExit as exit:
+        status = exit.code if isinstance(exit.code, int) else 1
+        if isinstance(exit.code, str):
+            print(exit.code, file=sys.stderr)
+    except BaseException:
+        log.exception("%s failed", child.name)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _become_child(parent: int) -> None:
+    from rivetr.shell import end_with_parent
+
+    # Ctrl-C reaches the whole foreground group; ending in order is the parent's business.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM})
+    end_with_parent(parent)
