@@ -1,0 +1,6 @@
+"""`python -m rivetr`"""
+
+from rivetr.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""`web`, `worker`, `proxy`, `migrate`: one process each, for those who run their own supervisor (systemd)."""
+
+import os
+import runpy
+import sys
+
+import click
+
+from rivetr import config
+
+
+def run_web() -> None:
+    """Be gunicorn with the control plane; never returns."""
+    from gunicorn.app.wsgiapp import WSGIApplication
+
+    from rivetr.bootstrap import ROOT
+
+    os.environ["RIVETR_SERVER__API_PORT"] = str(config.load().server.api_port)
+    os.environ["RIVETR_SERVER__HOST"] = config.load().server.host
+    sys.argv = ["rivetr-web", "--chdir", str(ROOT), "--config", str(ROOT / "gunicorn.conf.py"), "app:app"]
+    WSGIApplication("%(prog)s").run()
+
+
+def run_worker() -> None:
+    """Be the worker until a signal ends it."""
+    from rivetr import worker
+
+    worker.main()
+
+
+def run_proxy() -> None:
+    """Be the proxy; it is a package of its own that we start but never import."""
+    settings = config.load()
+    settings.prepare_data_dir()
+    sys.argv = ["proxy", *proxy_arguments(settings)]
+    runpy.run_module("proxy", run_name="__main__", alter_sys=True)
+
+
+def proxy_arguments(settings: config.Settings) -> list[str]:
+    """The proxy's command line for these settings."""
+    trusted = [part for network in settings.proxy.trusted_proxies for part in ("--trusted-proxy", network)]
+    return [
+        "--routes", str(settings.routes_database),
+        "--state", str(settings.proxy_database),
+        "--host", settings.server.host,
+        "--http-port", str(settings.server.proxy_port),
+        "--log-level", settings.logging.level,
+        *_tls_arguments(settings),
+        *trusted,
+    ]  # fmt: skip
+
+
+def _tls_arguments(settings: config.Settings) -> list[str]:
+    from rivetr.issuers.selfsigned import ensure_default
+
+    chain, key = ensure_default(settings.data_dir / "certificates")
+    return ["--https-port", str(settings.server.proxy_https_port), "--default-cert", str(chain), "--default-key", str(key)]
+
+
+@click.command(help="Run the control plane (gunicorn) in the foreground.")
+def web() -> None:
+    run_web()
+
+
+@click.command(help="Run the worker in the foreground.")
+def worker() -> None:
+    run_worker()
+
+
+@click.command(help="Run the proxy in the foreground.")
+def proxy() -> None:
+    run_proxy()
+
+
+@click.command(help="Bring the database up to date.")
+def migrate() -> None:
+    from rivetr import bootstrap
+
+    settings = config.load()
+    bootstrap.start(settings, with_database=False)
+    click.echo(f"{settings.database} is up to date (schema {bootstrap.SCHEMA_HEAD}).")

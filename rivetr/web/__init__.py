@@ -1,0 +1,16 @@
+"""The dashboard's pages: spec, service, render."""
+
+from flask import Blueprint
+
+from rivetr.web import session
+
+__all__ = ["blueprint", "register_views", "session"]
+
+blueprint = Blueprint("web", __name__)
+
+
+def register_views() -> None:
+    """Import the modules whose views register themselves on the blueprint."""
+    from rivetr.web import accounts, apps, deployments, env_vars, headers
+
+    assert all((accounts, apps, deployments, env_vars, headers))  # noqa: S101
