@@ -1,0 +1,1 @@
+"""Adapters to Git: fetching a source, and what Git servers tell us."""
