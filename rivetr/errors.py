@@ -94,6 +94,14 @@ class TooMany(RivetrError):
         self.retry_after = retry_after
 
 
+class Busy(RivetrError):
+    """The database could not be used in time; nothing was changed."""
+
+    code = "busy"
+    status = 503
+    retry_after = 5
+
+
 class Misconfigured(RivetrError):
     """A process must not start like this; the message says which setting to mend."""
 

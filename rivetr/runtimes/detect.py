@@ -1,59 +1,63 @@
-"""Which container engine answers; asking is cheap, so the dashboard may do it on every page."""
+"""Which container engine there is; asking is cheap (no SDK), so the dashboard may do it on every page."""
 
-import http.client
 import os
-import socket
-from pathlib import Path
+from http.client import HTTPException
 
 from rivetr import config
 from rivetr.errors import Misconfigured, RuntimeUnavailable
 from rivetr.runtimes.base import Runtime
+from rivetr.runtimes.unix_http import Exchange
 
-PING_SECONDS = 2
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket, which is how engines are spoken to."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=PING_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+_PING_SECONDS = 2.0
 
 
 def ping(settings: config.Runtime) -> str | None:
-    """`docker` when that engine answers (Docker Engine API 1.41, `GET /_ping`), else None."""
-    socket_path = _docker_socket(settings)
-    connection = _UnixConnection(socket_path)
-    try:
-        connection.request("GET", "/_ping")
-        return "docker" if connection.getresponse().status == http.client.OK else None
-    except (OSError, http.client.HTTPException):
+    """The name of the engine that answers now (`docker`), or None; takes 2 seconds at most per socket."""
+    if settings.type == "podman":
         return None
-    finally:
-        connection.close()
+    return "docker" if any(_complaint(path) is None for path in _sockets(settings)) else None
 
 
 def current(settings: config.Runtime) -> Runtime:
-    """The engine to use. Raises `RuntimeUnavailable` when none answers."""
+    """The engine to use. Raises `RuntimeUnavailable` when none answers, saying what to do."""
     if settings.type == "podman":
-        raise Misconfigured("runtime.type = 'podman' is not supported yet: use 'docker' or 'auto'.")
-    if ping(settings) is None:
-        raise RuntimeUnavailable(
-            f"No container engine answers at {_docker_socket(settings)}: "
-            "start it (systemctl start docker, or dockerd), or set runtime.docker_socket."
-        )
-    from rivetr.runtimes.docker import DockerRuntime
+        raise Misconfigured('runtime.type = "podman" comes in a later version: set it to "docker" or "auto".')
+    complaints = []
+    for path in _sockets(settings):
+        complaint = _complaint(path)
+        if complaint is None:
+            # The SDK is large: processes that only ask whether an engine is there never load it.
+            from rivetr.runtimes.docker import DockerRuntime
 
-    return DockerRuntime(_docker_socket(settings))
+            return DockerRuntime(path)
+        complaints.append(f"{path} ({complaint})")
+    raise RuntimeUnavailable(
+        f"No container engine answers at {' or '.join(complaints)}: start it (systemctl start docker, or dockerd), "
+        "or set runtime.docker_socket."
+    )
 
 
-def _docker_socket(settings: config.Runtime) -> str:
+def _sockets(settings: config.Runtime) -> list[str]:
+    paths = [settings.docker_socket]
     host = os.environ.get("DOCKER_HOST", "")
-    if settings.type == "auto" and not Path(settings.docker_socket).exists() and host.startswith("unix://"):
-        return host.removeprefix("unix://")
-    return settings.docker_socket
+    if settings.type == "auto" and host.startswith("unix://"):
+        paths.append(host.removeprefix("unix://"))
+    return list(dict.fromkeys(paths))
+
+
+def _complaint(path: str) -> str | None:
+    """Why the socket is of no use now, or None when an engine answers there."""
+    try:
+        with Exchange(path, _PING_SECONDS) as exchange:
+            response = exchange.send("GET", "/_ping")
+            return None if response.status == 200 else f"it answers with status {response.status}"
+    except FileNotFoundError:
+        return "there is no such socket"
+    except PermissionError:
+        return "this user may not use it: add the user to the group docker"
+    except ConnectionRefusedError:
+        return "nobody listens"
+    except TimeoutError:
+        return f"no answer in {_PING_SECONDS:.0f} s"
+    except (OSError, HTTPException) as error:
+        return str(error) or type(error).__name__

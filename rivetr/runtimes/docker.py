@@ -1,222 +1,159 @@
-"""Docker behind the `Runtime` protocol, through its Engine API (1.41 and later)."""
+"""Docker (Engine API 1.41 and later) behind the `Runtime` protocol: the SDK for calls, our own HTTP for streams."""
 
-import ipaddress
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-import docker
-import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import IPAMConfig, IPAMPool, LogConfig
+from docker import APIClient  # type: ignore[import-untyped]
+from docker.errors import APIError, NotFound  # type: ignore[import-untyped]
 
-from rivetr.errors import RuntimeFailed, RuntimeUnavailable
-from rivetr.runtimes import docker_build
+from rivetr.runtimes import docker_network
 from rivetr.runtimes.base import BuildSpec, Container, Image, Log, RunSpec, Stats, Version
-from rivetr.runtimes.docker_logs import DockerLogStream
+from rivetr.runtimes.docker_build import build_image
+from rivetr.runtimes.docker_container import container_config, to_container
+from rivetr.runtimes.docker_errors import translated
+from rivetr.runtimes.docker_logs import DockerLogStream, log_query, open_logs
+from rivetr.runtimes.docker_stats import StatsReader
 
-_TIMEOUT_SECONDS = 60
-_DEFAULT_PIDS = 1024
-# Docker's own address pools hold about 31 networks, and each app has one; ours hold 1,024 small ones.
-SUBNETS = ipaddress.ip_network("10.213.0.0/16")
-_SUBNET_PREFIX = 26
+_CALL_SECONDS = 60
 
 
 class DockerRuntime:
-    """One Docker engine at a Unix socket."""
+    """The engine that listens on the Unix socket at `socket`; safe to share between greenlets and threads.
 
-    def __init__(self, socket_path: str) -> None:
-        self._client = docker.DockerClient(base_url=f"unix://{socket_path}", timeout=_TIMEOUT_SECONDS)
+    Raises `RuntimeUnavailable` at once when none does.
+    """
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+        with self._translated("name its version"):
+            # An explicit address: DOCKER_HOST and the configuration in the home folder must not redirect us.
+            self._client = APIClient(base_url=f"unix://{socket}", version="auto", timeout=_CALL_SECONDS)
+        # Neither proxies nor passwords of the environment belong to a Unix socket.
+        self._client.trust_env = False
+        self._stats = StatsReader(self._client)
 
     def version(self) -> Version:
-        with _translated():
-            answer = self._client.version()
-        return Version("docker", answer["Version"], answer["ApiVersion"])
+        """Which engine this is."""
+        with self._translated("name its version"):
+            found = self._client.version()
+        return Version(engine="docker", version=found["Version"], api=found["ApiVersion"])
 
     def build(self, spec: BuildSpec, log: Log) -> Image:
-        with _translated():
-            return docker_build.build(self._client.api, spec, log)
+        """Build an image, giving each line the build prints to `log` as it comes."""
+        digest = build_image(self._socket, self._client.api_version, spec, log)
+        return Image(ref=spec.tag, digest=digest)
 
     def has_image(self, ref: str) -> bool:
-        with _translated():
-            try:
-                self._client.images.get(ref)
-            except ImageNotFound:
-                return False
-        return True
+        """Whether the engine holds the image already."""
+        with self._translated(f"look for the image {ref}"), suppress(NotFound):
+            self._client.inspect_image(ref)
+            return True
+        return False
 
     def remove_image(self, ref: str) -> None:
-        with _translated(), suppress(ImageNotFound):
-            self._client.images.remove(ref, force=True)
+        """Remove an image (or this name of it); one that is not there is no error."""
+        with self._translated(f"remove the image {ref}"), suppress(NotFound):
+            self._client.remove_image(ref)
 
     def images(self, labels: Mapping[str, str]) -> list[Image]:
-        with _translated():
-            found = self._client.api.images(filters=_label_filter(labels))
-        return [Image((image["RepoTags"] or [image["Id"]])[0], image["Id"]) for image in found]
+        """The images that carry all `labels`, once for each name they have."""
+        with self._translated("list the images"):
+            found = self._client.images(filters=_filters(labels))
+        return [Image(ref=ref, digest=image["Id"]) for image in found for ref in _names(image)]
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
-        with _translated():
-            for subnet in self._free_subnets():
-                if self._client.networks.list(names=[name], filters={"name": f"^{name}$"}):
-                    return
-                try:
-                    self._create_network(name, labels, subnet)
-                except APIError as error:
-                    if error.status_code == 409 or "overlap" in str(error.explanation).lower():
-                        continue
-                    raise
-                return
-        raise RuntimeFailed(f"No subnet of {SUBNETS} is free for another app: remove networks that nothing uses.")
-
-    def _free_subnets(self) -> Iterator[ipaddress.IPv4Network]:
-        taken = [
-            ipaddress.ip_network(pool["Subnet"], strict=False)
-            for network in self._client.api.networks()
-            for pool in (network["IPAM"]["Config"] or [])
-            if pool.get("Subnet")
-        ]
-        for subnet in SUBNETS.subnets(new_prefix=_SUBNET_PREFIX):
-            if not any(other.version == 4 and subnet.overlaps(other) for other in taken):
-                yield subnet
-
-    def _create_network(self, name: str, labels: Mapping[str, str], subnet: Any) -> None:
-        self._client.networks.create(
-            name,
-            driver="bridge",
-            check_duplicate=True,
-            labels=dict(labels),
-            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
-        )
+        """Make the private network `name` unless it is there."""
+        with self._translated(f"make the network {name}"):
+            docker_network.ensure_network(self._client, name, labels)
 
     def remove_network(self, name: str) -> None:
-        with _translated():
-            for network in self._client.networks.list(filters={"name": f"^{name}$"}):
-                with suppress(NotFound):
-                    network.remove()
+        """Remove a network; one that is not there is no error."""
+        with self._translated(f"remove the network {name}"), suppress(NotFound):
+            self._client.remove_network(name)
 
     def run(self, spec: RunSpec) -> Container:
-        with _translated():
-            created = self._client.containers.create(spec.image, **_run_options(spec))
+        """Create and start a container; when it cannot start, nothing of it is left."""
+        with self._translated(f"start the container {spec.name}"):
+            config = container_config(spec, self._cpus)
+            id: str = self._client.create_container_from_config(config, spec.name)["Id"]
             try:
-                created.start()
-                created.reload()
+                self._client.start(id)
+                return to_container(self._client.inspect_container(id))
             except BaseException:
-                created.remove(force=True, v=True)
+                # Also when we are told to end in between.
+                self.remove(id)
                 raise
-        return _container(created.attrs)
 
     def start(self, id: str) -> Container:
-        with _translated():
-            container = self._client.containers.get(id)
-            container.start()
-            container.reload()
-        return _container(container.attrs)
+        """Start a stopped container again."""
+        with self._translated(f"start the container {id[:12]}"):
+            self._client.start(id)
+            return to_container(self._client.inspect_container(id))
 
     def stop(self, id: str, grace_seconds: int) -> None:
-        with _translated(), suppress(NotFound):
-            self._client.api.stop(id, timeout=grace_seconds)
+        """SIGTERM, then SIGKILL after the grace; one that is stopped or gone is no error."""
+        with self._translated(f"stop the container {id[:12]}"), suppress(NotFound):
+            self._client.stop(id, timeout=grace_seconds)
 
     def remove(self, id: str) -> None:
-        with _translated(), suppress(NotFound):
-            self._client.api.remove_container(id, force=True, v=True)
+        """Remove a container, running or not, and its nameless volumes; one that is gone is no error."""
+        with self._translated(f"remove the container {id[:12]}"), suppress(NotFound):
+            try:
+                self._client.remove_container(id, v=True, force=True)
+            except APIError as error:
+                if "already in progress" not in str(error.explanation):
+                    raise
+                # Somebody else is removing it: wait, so that its network and name are free afterwards.
+                self._client.wait(id, condition="removed")
 
     def inspect(self, id: str) -> Container | None:
-        with _translated():
-            try:
-                return _container(self._client.api.inspect_container(id))
-            except NotFound:
-                return None
+        """The container as it is now, or None when there is none."""
+        with self._translated(f"look at the container {id[:12]}"), suppress(NotFound):
+            return to_container(self._client.inspect_container(id))
+        return None
 
     def containers(self, labels: Mapping[str, str]) -> list[Container]:
-        with _translated():
-            ids = [row["Id"] for row in self._client.api.containers(all=True, filters=_label_filter(labels))]
-        found = (self.inspect(id) for id in ids)
-        return [container for container in found if container is not None]
+        """All containers, running or not, that carry all `labels`."""
+        with self._translated("list the containers"):
+            listed = self._client.containers(all=True, filters=_filters(labels))
+        # One may go between the two calls.
+        found = (self.inspect(container["Id"]) for container in listed)
+        return [container for container in found if container]
 
     def logs(
         self, id: str, lines: int | None = None, since: datetime | None = None, follow: bool = False
     ) -> DockerLogStream:
-        with _translated():
-            return DockerLogStream(self._client.api, id, lines, since, follow)
+        """What the container wrote, oldest first; with `follow`, also what it will write."""
+        return open_logs(self._socket, self._client.api_version, id, log_query(lines, since, follow))
 
     def stats(self, id: str) -> Stats:
-        with _translated():
-            return _stats(self._client.api.stats(id, stream=False))
+        """What the container uses now."""
+        with self._translated(f"measure the container {id[:12]}"):
+            return self._stats.read(id)
 
     def exec(self, id: str, argv: Sequence[str]) -> tuple[int, str]:
-        with _translated():
-            result = self._client.containers.get(id).exec_run(list(argv))
-        return result.exit_code, result.output.decode("utf-8", "replace")
+        """Run a program in the container and give its exit status and output."""
+        with self._translated(f"run {argv[0]} in the container {id[:12]}"):
+            made = self._client.exec_create(id, list(argv))["Id"]
+            output: bytes = self._client.exec_start(made)
+            status: int = self._client.exec_inspect(made)["ExitCode"]
+        return status, output.decode("utf-8", "replace")
+
+    @cached_property
+    def _cpus(self) -> int:
+        count: int = self._client.info()["NCPU"]
+        return count
+
+    def _translated(self, doing: str) -> AbstractContextManager[None]:
+        return translated(doing, self._socket)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """The SDK's errors as ours: no answer, or an answer that says no."""
-    try:
-        yield
-    except APIError as error:
-        raise RuntimeFailed(str(error.explanation or error).strip()) from error
-    except (requests.exceptions.RequestException, DockerException) as error:
-        raise RuntimeUnavailable("The container engine does not answer: start it, then try again.") from error
+def _filters(labels: Mapping[str, str]) -> dict[str, Any]:
+    return {"label": [f"{name}={value}" for name, value in labels.items()]}
 
 
-def _label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
-    return {"label": [f"{key}={value}" for key, value in labels.items()]}
-
-
-def _run_options(spec: RunSpec) -> dict[str, Any]:
-    memory = spec.limits.memory_bytes or None
-    return {
-        "name": spec.name,
-        "hostname": spec.name[:63],
-        "environment": dict(spec.env),
-        "labels": dict(spec.labels),
-        "network": spec.network,
-        "restart_policy": {"Name": "unless-stopped"},
-        "init": True,
-        "security_opt": ["no-new-privileges"],
-        "cap_drop": ["NET_RAW"],
-        "pids_limit": spec.limits.pids or _DEFAULT_PIDS,
-        "mem_limit": memory,
-        # Without this a container may swap as much again, and its limit would not bite.
-        "memswap_limit": memory,
-        "nano_cpus": int(min(spec.limits.cpus, os.cpu_count() or 1) * 1e9) or None,
-        "log_config": LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
-    }
-
-
-def _container(attributes: Mapping[str, Any]) -> Container:
-    state, settings = attributes["State"], attributes["Config"]
-    addresses = [network["IPAddress"] for network in attributes["NetworkSettings"]["Networks"].values()]
-    ports = [int(port.partition("/")[0]) for port in settings.get("ExposedPorts") or {} if port.endswith("/tcp")]
-    return Container(
-        id=attributes["Id"],
-        name=attributes["Name"].lstrip("/"),
-        status=state["Status"],
-        address=next((address for address in addresses if address), ""),
-        image=settings["Image"],
-        labels=settings.get("Labels") or {},
-        exit_code=None if state["Running"] else state["ExitCode"],
-        out_of_memory=state["OOMKilled"],
-        exposed_ports=tuple(sorted(ports)),
-        started_at=state["StartedAt"],
-    )
-
-
-def _stats(sample: Mapping[str, Any]) -> Stats:
-    cpu, before = sample["cpu_stats"], sample["precpu_stats"]
-    used = cpu["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
-    span = cpu.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
-    cores = cpu.get("online_cpus") or os.cpu_count() or 1
-    memory = sample["memory_stats"]
-    networks = (sample.get("networks") or {}).values()
-    return Stats(
-        cpu_percent=round(used / span * cores * 100, 2) if span > 0 else 0.0,
-        # The page cache is not what the app uses (docker-stats(1)).
-        memory_bytes=max(0, memory.get("usage", 0) - memory.get("stats", {}).get("total_inactive_file", 0)),
-        memory_limit_bytes=memory.get("limit", 0),
-        network_rx_bytes=sum(network["rx_bytes"] for network in networks),
-        network_tx_bytes=sum(network["tx_bytes"] for network in networks),
-    )
+def _names(image: Mapping[str, Any]) -> list[str]:
+    return [tag for tag in image.get("RepoTags") or [] if tag != "<none>:<none>"] or [image["Id"]]

@@ -1,111 +1,108 @@
-"""Builds through Docker's classic builder: `POST /build` with the folder as a tar (Engine API 1.41, ImageBuild)."""
+"""An image out of a folder, with the engine's classic builder, whose memory and CPU limits bite."""
 
 import json
+import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-from docker.utils.build import exclude_paths, tar
-from docker.utils.json_stream import json_stream
+from urllib.parse import urlencode
 
 from rivetr.errors import BuildFailed
-from rivetr.runtimes.base import BuildSpec, Image, Log
+from rivetr.runtimes.base import BuildSpec, Limits, Log
+from rivetr.runtimes.context import context_tar, find_dockerfile
+from rivetr.runtimes.docker_errors import translated
+from rivetr.runtimes.lines import LineSplitter
+from rivetr.runtimes.unix_http import Exchange, refusal
 
+_STEP = re.compile(r"Step \d+/\d+ : (?P<word>\w+)\s*(?P<rest>.*)")
 _CPU_PERIOD = 100_000
 
 
-def build(api: Any, spec: BuildSpec, log: Log) -> Image:
-    """Build, giving each line to `log`. Raises `BuildFailed`; leaving early makes the engine stop too."""
-    _refuse_odd_dockerfile(spec)
-    with _context(spec.context, spec.dockerfile) as archive:
-        response = api._post(
-            api._url("/build"),
-            data=archive,
-            params=_parameters(spec),
-            headers={"Content-Type": "application/x-tar"},
-            stream=True,
-            timeout=None,
-        )
-    try:
-        api._raise_for_status(response)
-        digest = _follow(json_stream(_texts(response)), log)
-    finally:
-        response.close()
-    return Image(spec.tag, digest or api.inspect_image(spec.tag)["Id"])
+def build_image(socket: str, api_version: str, spec: BuildSpec, log: Log) -> str:
+    """Build and give the image's id, `sha256:…`. Raises `BuildFailed`, or whatever `log` raises.
+
+    Leaving early, for whatever reason, closes the connection, upon which the engine stops the build.
+    """
+    dockerfile = find_dockerfile(spec.context, spec.dockerfile)
+    target = f"/v{api_version}/build?{urlencode(build_query(spec, dockerfile))}"
+    progress = _Progress(spec.limits, log)
+    # No time limit: a step may be silent for long, and how long a build may take is the caller's affair.
+    with Exchange(socket, timeout=None) as exchange:
+        for message in _messages(exchange, socket, target, context_tar(spec.context, dockerfile)):
+            progress.take(message)
+    return progress.finish()
 
 
-def _refuse_odd_dockerfile(spec: BuildSpec) -> None:
-    file = spec.context / spec.dockerfile
-    if not file.resolve().is_relative_to(spec.context.resolve()):
-        raise BuildFailed(f"'{spec.dockerfile}' leads outside the repository.")
-    if not file.is_file():
-        raise BuildFailed(f"There is no file '{spec.dockerfile}' in the repository.")
+def build_query(spec: BuildSpec, dockerfile: str) -> dict[str, str]:
+    """The parameters of the Engine API's `POST /build`."""
+    query = {"t": spec.tag, "dockerfile": dockerfile, "rm": "1", "forcerm": "1"}
+    query |= {"labels": json.dumps(dict(spec.labels)), "buildargs": json.dumps(dict(spec.args))}
+    if spec.limits.memory_bytes:
+        # Swap counts in: equal to the memory means none on top.
+        query |= {"memory": str(spec.limits.memory_bytes), "memswap": str(spec.limits.memory_bytes)}
+    if spec.limits.cpus:
+        query |= {"cpuperiod": str(_CPU_PERIOD), "cpuquota": str(int(spec.limits.cpus * _CPU_PERIOD))}
+    return query
 
 
-def _context(folder: Path, dockerfile: str) -> Any:
-    """The folder as a temporary tar file; symbolic links stay links."""
-    ignore = folder / ".dockerignore"
-    patterns = []
-    if ignore.is_file() and not ignore.is_symlink():
-        lines = (line.strip() for line in ignore.read_text("utf-8", "replace").splitlines())
-        patterns = [line for line in lines if line and not line.startswith("#")]
-    files = exclude_paths(str(folder), patterns, dockerfile=dockerfile)
-    return tar(str(folder), files=sorted(files))
-
-
-def _parameters(spec: BuildSpec) -> dict[str, Any]:
-    return {
-        "t": spec.tag,
-        "dockerfile": spec.dockerfile,
-        "rm": True,
-        "forcerm": True,
-        "pull": False,
-        "labels": json.dumps(dict(spec.labels)),
-        "buildargs": json.dumps(dict(spec.args)),
-        "memory": spec.limits.memory_bytes,
-        "memswap": spec.limits.memory_bytes,
-        "cpuquota": int(spec.limits.cpus * _CPU_PERIOD),
-        "cpuperiod": _CPU_PERIOD if spec.limits.cpus else 0,
-    }
-
-
-def _texts(response: Any) -> Iterator[str]:
-    """What has arrived, as it arrives: read(n) would wait for n bytes."""
-    import codecs
-
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    while chunk := response.raw.read1(65536):
-        yield decoder.decode(chunk)
-
-
-def _follow(messages: Iterator[dict[str, Any]], log: Log) -> str:
-    """Log each line; gives the image's id. Raises `BuildFailed` with what the engine said."""
-    digest, rest = "", ""
-    for message in messages:
-        if "error" in message:
-            if rest:
-                log(rest)
-            raise BuildFailed(_reason(str(message["error"]).strip()))
-        rest += message.get("stream", "") or _status_line(message)
-        *lines, rest = rest.split("\n")
-        for line in lines:
+def _messages(exchange: Exchange, socket: str, target: str, body: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    # Only our own reading and writing is translated: what the consumer of this raises passes by.
+    with translated("build the image", socket):
+        response = exchange.send("POST", target, body, {"Content-Type": "application/x-tar"})
+        if response.status >= 400:
+            raise BuildFailed(f"The container engine refused the build: {refusal(response).rstrip('.')}.")
+        while line := response.readline():
             if line.strip():
-                log(line.rsplit("\r", 1)[-1] if not line.endswith("\r") else line.rstrip("\r"))
-        digest = (message.get("aux") or {}).get("ID", digest)
-    if rest.strip():
-        log(rest)
-    return digest
+                yield json.loads(line.decode("utf-8", "replace"))
 
 
-def _status_line(message: dict[str, Any]) -> str:
-    if "status" not in message or "progress" in message:
-        return ""
-    return f"{message.get('id', '')} {message['status']}\n".lstrip()
+class _Progress:
+    """What the build has said so far."""
 
+    def __init__(self, limits: Limits, log: Log) -> None:
+        self._limits = limits
+        self._log = log
+        self._output = LineSplitter(self._line)
+        self._base = ""
+        self._image = ""
 
-def _reason(error: str) -> str:
-    if "pull access denied" in error or "manifest unknown" in error or "dial tcp" in error or "lookup" in error:
-        return f"A base image cannot be had ({error}): check its name in the FROM line and the server's network."
-    if "No space left" in error or "no space left" in error:
-        return "The disk is full: free some space on the server and deploy again."
-    return f"The build failed: {error}"
+    def take(self, message: dict[str, Any]) -> None:
+        """One message of the engine's stream."""
+        if "errorDetail" in message or "error" in message:
+            self._output.finish()
+            raise BuildFailed(self._failure(message))
+        if "stream" in message:
+            self._output.feed(message["stream"])
+        elif "status" in message and "progress" not in message:
+            # Progress bars would fill the log: only a layer's beginning and end are told.
+            self._output.finish()
+            name = message.get("id")
+            self._log(f"{name}: {message['status']}" if name else str(message["status"]))
+        self._image = (message.get("aux") or {}).get("ID") or self._image
+
+    def finish(self) -> str:
+        """The image's id, after the last message."""
+        self._output.finish()
+        if not self._image:
+            raise BuildFailed("The container engine ended the build without an image: look at its log.")
+        return self._image
+
+    def _line(self, line: str) -> None:
+        step = _STEP.match(line)
+        if step:
+            self._base = step["rest"].split(" ")[0] if step["word"].upper() == "FROM" else ""
+        self._log(line)
+
+    def _failure(self, message: dict[str, Any]) -> str:
+        detail = message.get("errorDetail") or {}
+        words = str(detail.get("message") or message.get("error")).strip().rstrip(".")
+        if "no space left" in words.lower():
+            return f"The disk is full: free some space on this machine and deploy again ({words})."
+        if self._base:
+            return (
+                f"The base image {self._base} is not on this machine and could not be pulled: {words}. "
+                f"Check its name and this machine's network, or run: docker pull {self._base}"
+            )
+        if detail.get("code") == 137 and self._limits.memory_bytes:
+            size = f"{self._limits.memory_bytes / 2**20:.0f} MiB"
+            return f"{words}. It was killed: most likely it needed more than the {size} a build may use."
+        return f"{words}."

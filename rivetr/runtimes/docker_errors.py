@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 
-import requests.exceptions  # type: ignore[import-untyped]
+import requests.exceptions
 from docker.errors import APIError, DockerException  # type: ignore[import-untyped]
 
 from rivetr.errors import RuntimeFailed, RuntimeUnavailable

@@ -1,93 +1,110 @@
-"""A container's log as lines, from Docker's multiplexed stream (Engine API 1.41, ContainerAttach)."""
+"""A container's log as lines, from the engine's stream of framed pieces (Engine API, ContainerAttach)."""
 
-import re
-import socket
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
-
-import requests
-import urllib3
+from http.client import HTTPException, HTTPResponse
+from urllib.parse import quote, urlencode
 
 from rivetr.errors import RuntimeFailed
 from rivetr.runtimes.base import LogLine
+from rivetr.runtimes.docker_errors import plain, translated, unavailable
+from rivetr.runtimes.lines import LONGEST
+from rivetr.runtimes.unix_http import Exchange, refusal
 
-MAX_LINE = 16 * 1024
-_HEADER = struct.Struct(">BxxxL")
 _STREAMS = {1: "stdout", 2: "stderr"}
-# RFC 3339 with nanoseconds, which Python's parser does not take.
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z (.*)", re.DOTALL)
+_HEAD = struct.Struct(">BxxxL")
+_HEAD_SECONDS = 60.0
+
+
+def open_logs(socket: str, api_version: str, id: str, query: dict[str, str]) -> "DockerLogStream":
+    """Ask for a container's log; `query` is that of the Engine API's `GET /containers/ID/logs`."""
+    target = f"/v{api_version}/containers/{quote(id, safe='')}/logs?{urlencode(query)}"
+    exchange = Exchange(socket, _HEAD_SECONDS)
+    try:
+        with translated(f"read the log of container {id[:12]}", socket):
+            response = exchange.send("GET", target)
+            if response.status >= 400:
+                raise RuntimeFailed(f"The log of container {id[:12]} cannot be read: {plain(refusal(response))}.")
+            exchange.endless()
+    except BaseException:
+        exchange.close()
+        raise
+    return DockerLogStream(exchange, response, socket)
+
+
+def log_query(lines: int | None, since: datetime | None, follow: bool) -> dict[str, str]:
+    """The parameters for `open_logs`; the engine gives lines from exactly `since` on."""
+    query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1" if follow else "0"}
+    query["tail"] = "all" if lines is None else str(lines)
+    if since is not None:
+        query["since"] = f"{since.timestamp():.6f}"
+    return query
 
 
 class DockerLogStream:
-    """Iterate for lines; `close` from anywhere ends the iteration."""
+    """The lines of a container's two outputs in the order they were written; iterate once."""
 
-    def __init__(self, api: Any, id: str, lines: int | None, since: datetime | None, follow: bool) -> None:
-        parameters = {
-            "stdout": 1,
-            "stderr": 1,
-            "timestamps": 1,
-            "follow": int(follow),
-            "tail": "all" if lines is None else str(lines),
-            "since": f"{since.timestamp():.6f}" if since else "0",
-        }
-        timeout = None if follow else api.timeout
-        url = api._url("/containers/{0}/logs", id)
-        self._response = api._get(url, params=parameters, stream=True, timeout=timeout)
-        api._raise_for_status(self._response)
-        self._is_closed = False
+    def __init__(self, exchange: Exchange, response: HTTPResponse, socket: str) -> None:
+        self._exchange = exchange
+        self._response = response
+        self._socket = socket
+        self._started = False
+        self._closed = False
 
     def __iter__(self) -> Iterator[LogLine]:
-        rest = {"stdout": b"", "stderr": b""}
+        self._started = True
         try:
-            for stream, payload in self._frames():
-                *lines, rest[stream] = (rest[stream] + payload).split(b"\n")
-                for line in lines:
-                    yield _parse(stream, line)
-                if len(rest[stream]) > MAX_LINE:
-                    yield _parse(stream, rest[stream])
-                    rest[stream] = b""
-        except (OSError, urllib3.exceptions.HTTPError, requests.exceptions.RequestException, ValueError):
-            if not self._is_closed:
-                raise RuntimeFailed("The container's log broke off: is the container engine still up?") from None
+            yield from _lines(self._frames())
         finally:
-            self.close()
-        for stream, line in rest.items():
-            if line:
-                yield _parse(stream, line)
-
-    def _frames(self) -> Iterator[tuple[str, bytes]]:
-        while header := self._read(_HEADER.size):
-            kind, size = _HEADER.unpack(header)
-            yield _STREAMS.get(kind, "stdout"), self._read(size)
-
-    def _read(self, size: int) -> bytes:
-        """Exactly `size` bytes, or nothing at the end of the stream."""
-        gathered = b""
-        while len(gathered) < size:
-            chunk = self._response.raw.read(size - len(gathered))
-            if not chunk:
-                return b""
-            gathered += chunk
-        return gathered
+            self._exchange.close()
 
     def close(self) -> None:
-        """End the stream, also one that another thread waits on."""
-        self._is_closed = True
-        connection = getattr(self._response.raw, "_connection", None)
-        sock = getattr(connection, "sock", None)
-        if sock is not None:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        self._response.close()
+        """End the stream; one that waits in another greenlet or thread ends at once."""
+        self._closed = True
+        if self._started:
+            # The reader closes for itself: two greenlets must not hold the same buffered reader.
+            self._exchange.interrupt()
+        else:
+            self._exchange.close()
+
+    def _frames(self) -> Iterator[tuple[int, bytes]]:
+        while not self._closed:
+            try:
+                head = self._response.read(_HEAD.size)
+                if len(head) < _HEAD.size:
+                    return
+                kind, size = _HEAD.unpack(head)
+                piece = self._response.read(size)
+            except (OSError, HTTPException, ValueError) as error:
+                if self._closed:
+                    return
+                raise unavailable("go on with a container's log", self._socket, error) from error
+            yield kind, piece
 
 
-def _parse(stream: str, raw: bytes) -> LogLine:
-    text = raw.decode("utf-8", "replace").rstrip("\r")
-    match = _TIME.match(text)
-    if not match:
-        return LogLine(datetime.now(UTC), stream, text[:MAX_LINE])
-    moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC, microsecond=int((match[2] or "0").ljust(6, "0")[:6]))
-    return LogLine(moment, stream, match[3][:MAX_LINE])
+def _lines(frames: Iterator[tuple[int, bytes]]) -> Iterator[LogLine]:
+    # The engine cuts long lines into pieces, each with a time of its own; a line ends with "\n".
+    pending: dict[int, tuple[datetime, bytes]] = {}
+    for kind, frame in frames:
+        stamp, _, piece = frame.partition(b" ")
+        time, before = pending.pop(kind, (_time(stamp), b""))
+        text = before + piece if len(before) <= LONGEST else before
+        if piece.endswith(b"\n"):
+            yield _line(kind, time, text)
+        else:
+            pending[kind] = time, text
+    for kind, (time, text) in pending.items():
+        yield _line(kind, time, text)
+
+
+def _line(kind: int, time: datetime, text: bytes) -> LogLine:
+    return LogLine(time, _STREAMS.get(kind, "stdout"), text.rstrip(b"\r\n")[:LONGEST].decode("utf-8", "replace"))
+
+
+def _time(stamp: bytes) -> datetime:
+    # Nanoseconds, always in UTC: more digits than a datetime holds.
+    try:
+        return datetime.fromisoformat(stamp[:26].decode("ascii").rstrip("Z")).replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.now(UTC)

@@ -6,6 +6,7 @@ The engine's own choice comes from pools that hold about 31 networks.
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
@@ -81,7 +82,5 @@ def _withdraw_if_second(client: APIClient, name: str, id: str) -> None:
     """Older engines let two networks of one name slip through; the older one stays, in everybody's eyes."""
     others = sorted(_named(client, name), key=lambda network: (network["Created"], network["Id"]))
     if others and others[0]["Id"] != id:
-        try:
+        with suppress(NotFound):
             client.remove_network(id)
-        except NotFound:
-            pass

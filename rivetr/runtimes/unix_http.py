@@ -7,6 +7,7 @@ a container's two outputs a line came from, and its build call has no CPU limit.
 import json
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse
 from types import TracebackType
 
@@ -46,11 +47,9 @@ class Exchange:
         given = {"Connection": "close", **(headers or {})}
         if body is not None:
             given["Transfer-Encoding"] = "chunked"
-        try:
+        # The engine may refuse before it has read the whole body; then its answer says why.
+        with suppress(BrokenPipeError, ConnectionResetError):
             self._connection.request(method, target, body, given, encode_chunked=True)
-        except (BrokenPipeError, ConnectionResetError):
-            # The engine may refuse before it has read the whole body; then its answer says why.
-            pass
         self._response = self._connection.getresponse()
         return self._response
 
@@ -62,11 +61,9 @@ class Exchange:
     def interrupt(self) -> None:
         """Make a read that waits in another greenlet or thread see the end; that reader then closes."""
         if self._socket:
-            try:
+            # The other side, or the reader itself, may have been quicker.
+            with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                # The other side, or the reader itself, was quicker.
-                pass
 
     def close(self) -> None:
         """Give the connection back; a build that still runs is thereby called off."""

@@ -15,6 +15,7 @@ from sqlalchemy import insert, select
 from rivetr.db import now, release, session, transaction
 from rivetr.errors import Cancelled, RivetrError
 from rivetr.models import Deployment, LogEntry
+from rivetr.plaintext import plain
 
 _FLUSH_SECONDS = 0.1
 _CANCEL_LOOK_SECONDS = 0.5
@@ -50,8 +51,8 @@ class Journal:
 
     def line(self, text: str) -> None:
         """Append what a stage says, one entry a line; past the limits it is cut, with a word about it."""
-        for part in text.splitlines() or [""]:
-            self._append(part)
+        for part in text.split("\n"):
+            self._append(plain(part))
 
     def _append(self, line: str) -> None:
         with self._lock:
@@ -62,7 +63,7 @@ class Journal:
                 line = f"(The log is cut here, after {MAX_LINES} lines.)"
             elif len(line) > MAX_LINE:
                 line = f"{line[:MAX_LINE]} (cut, {len(line)} characters)"
-            self._lines.append((now(), self.stage, line.replace("\0", "\N{REPLACEMENT CHARACTER}")))
+            self._lines.append((now(), self.stage, line))
 
     def flush(self) -> None:
         """Write what has gathered."""

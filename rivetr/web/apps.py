@@ -1,0 +1,137 @@
+"""Pages about apps."""
+
+from flask import request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import login_required
+
+from rivetr import config
+from rivetr.errors import Conflict, Invalid
+from rivetr.models import App
+from rivetr.services import apps, deployments, env_vars
+from rivetr.services.paging import Window
+from rivetr.specs.app import AppSpec
+from rivetr.specs.parsing import from_form, parse
+from rivetr.web import blueprint, htmx
+from rivetr.web.session import actor
+
+_NEW = {"branch": "main", "port": "3000", "dockerfile": "Dockerfile", "memory_limit": "512m", "cpu_limit": "1", "replicas": "1"}
+_RECENT = 10
+
+
+def _summary(app: App) -> dict[str, object]:
+    return {"app": app, "state": apps.state(app), "url": apps.url(app), "latest": deployments.latest(app.id)}
+
+
+@blueprint.get("/")
+@login_required
+def list_apps() -> ResponseReturnValue:
+    found = apps.page(actor(), Window(200, None)).items
+    return htmx.render("apps/list.html", "apps/_list.html", summaries=[_summary(app) for app in found])
+
+
+@blueprint.get("/apps/new")
+@login_required
+def new_app() -> ResponseReturnValue:
+    return htmx.render("apps/new.html", "apps/_form.html", values=_NEW, fields={}, app=None)
+
+
+@blueprint.post("/apps/new")
+@login_required
+def create_app() -> ResponseReturnValue:
+    try:
+        app = apps.create(actor(), parse(AppSpec(), from_form(AppSpec(), request.form)))
+    except (Invalid, Conflict) as error:
+        return htmx.render(
+            "apps/new.html", "apps/_form.html", error.status, values=request.form, fields=_complaints(error), app=None
+        )
+    deployment = deployments.deploy(actor(), app.id, None)
+    return htmx.go_to(url_for("web.show_deployment", id=deployment.id))
+
+
+def _complaints(error: Invalid | Conflict) -> dict[str, str]:
+    """What stands beside each field; a conflict without one stands above the form."""
+    if isinstance(error, Conflict):
+        return {name: error.message for name in error.fields} or {"": error.message}
+    return error.fields
+
+
+@blueprint.get("/apps/<name>")
+@login_required
+def show_app(name: str) -> ResponseReturnValue:
+    app = apps.get(actor(), name)
+    return htmx.render(
+        "apps/show.html",
+        "apps/_overview.html",
+        **_summary(app),
+        recent=deployments.page(actor(), app.id, Window(_RECENT, None)).items,
+        variables=env_vars.list_all(actor(), app.id),
+        hosts=[config.current().app_url(host) for host in app.hosts(config.current().proxy.base_domain)],
+        fields={},
+        values={},
+    )
+
+
+@blueprint.get("/apps/<name>/settings")
+@login_required
+def edit_app(name: str) -> ResponseReturnValue:
+    app = apps.get(actor(), name)
+    values = {field: getattr(app, field) for field in _EDITABLE}
+    values["domain"] = app.domains[0].host if app.domains else ""
+    return htmx.render("apps/settings.html", "apps/_form.html", values=values, fields={}, app=app)
+
+
+_EDITABLE = (
+    "name", "git_url", "branch", "dockerfile", "port", "healthcheck", "cpu_limit", "memory_limit", "replicas",
+    "environment", "auto_deploy",
+)  # fmt: skip
+
+
+@blueprint.post("/apps/<name>/settings")
+@login_required
+def change_app(name: str) -> ResponseReturnValue:
+    app = apps.get(actor(), name)
+    try:
+        changes = from_form(AppSpec(), request.form)
+        if changes.get("webhook_secret", "") is None:
+            # An empty box means "leave it as it is": the secret itself is never shown.
+            del changes["webhook_secret"]
+        app = apps.update(actor(), app.id, parse(AppSpec(), changes, partial=True))
+    except (Invalid, Conflict) as error:
+        return htmx.render(
+            "apps/settings.html", "apps/_form.html", error.status, values=request.form, fields=_complaints(error), app=app
+        )
+    return htmx.go_to(url_for("web.show_app", name=app.name))
+
+
+@blueprint.post("/apps/<name>/deploy")
+@login_required
+def deploy_app(name: str) -> ResponseReturnValue:
+    deployment = deployments.deploy(actor(), name, None)
+    return htmx.go_to(url_for("web.show_deployment", id=deployment.id))
+
+
+@blueprint.post("/apps/<name>/stop")
+@login_required
+def stop_app(name: str) -> ResponseReturnValue:
+    return htmx.go_to(url_for("web.show_app", name=apps.stop(actor(), name).name))
+
+
+@blueprint.post("/apps/<name>/start")
+@login_required
+def start_app(name: str) -> ResponseReturnValue:
+    return htmx.go_to(url_for("web.show_deployment", id=apps.start(actor(), name).id))
+
+
+@blueprint.post("/apps/<name>/restart")
+@login_required
+def restart_app(name: str) -> ResponseReturnValue:
+    return htmx.go_to(url_for("web.show_deployment", id=apps.restart(actor(), name).id))
+
+
+@blueprint.post("/apps/<name>/delete")
+@login_required
+def delete_app(name: str) -> ResponseReturnValue:
+    if request.form.get("confirm") != name:
+        raise Invalid({"confirm": f"type the app's name, {name}, to remove it"})
+    apps.delete(actor(), name)
+    return htmx.go_to(url_for("web.list_apps"))
