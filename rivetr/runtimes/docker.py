@@ -9,12 +9,14 @@ from typing import Any
 from docker import APIClient  # type: ignore[import-untyped]
 from docker.errors import APIError, NotFound  # type: ignore[import-untyped]
 
+from rivetr.errors import RuntimeFailed
 from rivetr.runtimes import docker_network
 from rivetr.runtimes.base import BuildSpec, Container, Image, Log, RunSpec, Stats, Version
 from rivetr.runtimes.docker_build import build_image
 from rivetr.runtimes.docker_container import container_config, to_container
 from rivetr.runtimes.docker_errors import translated
 from rivetr.runtimes.docker_logs import DockerLogStream, log_query, open_logs
+from rivetr.runtimes.docker_program import missing_program
 from rivetr.runtimes.docker_stats import StatsReader
 
 _CALL_SECONDS = 60
@@ -80,8 +82,8 @@ class DockerRuntime:
             config = container_config(spec, self._cpus)
             id: str = self._client.create_container_from_config(config, spec.name)["Id"]
             try:
-                self._client.start(id)
-                return to_container(self._client.inspect_container(id))
+                self._refuse_missing_program(spec.name, id)
+                return self.start(id)
             except BaseException:
                 # Also when we are told to end in between.
                 self.remove(id)
@@ -141,6 +143,11 @@ class DockerRuntime:
             output: bytes = self._client.exec_start(made)
             status: int = self._client.exec_inspect(made)["ExitCode"]
         return status, output.decode("utf-8", "replace")
+
+    def _refuse_missing_program(self, name: str, id: str) -> None:
+        program = missing_program(self._socket, self._client.api_version, self._client.inspect_container(id))
+        if program:
+            raise RuntimeFailed(f"The container {name} cannot start: its image has no program {program}.")
 
     @cached_property
     def _cpus(self) -> int:
