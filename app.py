@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from rivetr import bootstrap, config
-from rivetr.tasks import huey
+from rivetr import bootstrap, config, tasks  # noqa: F401 - Huey knows the tasks once imported
+from rivetr.queue import huey
 
 if TYPE_CHECKING:
     from flask import Flask

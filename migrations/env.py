@@ -3,9 +3,7 @@
 from alembic import context
 from sqlalchemy import create_engine
 
-from rivetr import db, models
-
-assert models  # imported for its tables
+from rivetr import db, models  # noqa: F401 - models bring the tables
 
 engine = create_engine(context.config.get_main_option("sqlalchemy.url") or "")
 db.configure(engine)

@@ -31,7 +31,8 @@ CREATE TABLE challenges (token TEXT PRIMARY KEY, key_authorization TEXT NOT NULL
 INSERT INTO generation VALUES (1, {generation});
 """
 _STATE_SCHEMA = """
-CREATE TABLE workers (pid INTEGER PRIMARY KEY, adopted INTEGER NOT NULL, drained INTEGER NOT NULL, seen_at REAL NOT NULL);
+CREATE TABLE workers (
+    pid INTEGER PRIMARY KEY, adopted INTEGER NOT NULL, drained INTEGER NOT NULL, seen_at REAL NOT NULL);
 CREATE TABLE backends (
     pid INTEGER NOT NULL, address TEXT NOT NULL, health TEXT NOT NULL, in_flight INTEGER NOT NULL,
     PRIMARY KEY (pid, address)) WITHOUT ROWID;
@@ -151,7 +152,7 @@ def publish(connection: sqlite3.Connection, snapshot: Snapshot) -> int:
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        wanted = {
+        wanted: dict[str, dict[tuple[str, ...], tuple[str, ...]]] = {
             "routes": {(r.host, r.path_prefix): (_backends_json(r.backends), _json(r.policy)) for r in snapshot.routes},
             "certificates": {(c.host,): (c.chain_path, c.key_path) for c in snapshot.certificates},
             "challenges": {(token,): (answer,) for token, answer in snapshot.challenges},
@@ -172,14 +173,14 @@ _KEYS = {"routes": ("host", "path_prefix"), "certificates": ("host",), "challeng
 
 def _replace(connection: sqlite3.Connection, table: str, wanted: Mapping[tuple[str, ...], tuple[str, ...]]) -> bool:
     keys = _KEYS[table]
-    present = {row[: len(keys)]: row[len(keys) :] for row in connection.execute(f"SELECT * FROM {table}")}
+    present = {row[: len(keys)]: row[len(keys) :] for row in connection.execute(f"SELECT * FROM {table}")}  # noqa: S608 - our own names
     gone = [key for key in present if key not in wanted]
     new = [(*key, *values) for key, values in wanted.items() if present.get(key) != values]
     where = " AND ".join(f"{key} = ?" for key in keys)
-    connection.executemany(f"DELETE FROM {table} WHERE {where}", gone)
+    connection.executemany(f"DELETE FROM {table} WHERE {where}", gone)  # noqa: S608
     if new:
         marks = ", ".join("?" * len(new[0]))
-        connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", new)
+        connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", new)  # noqa: S608
     return bool(gone or new)
 
 

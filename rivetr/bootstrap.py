@@ -25,9 +25,8 @@ def start(settings: config.Settings, with_database: bool) -> None:
     check_key(settings)
     queue.use_database(settings.queue_database)
     if with_database:
-        from rivetr import db, models
+        from rivetr import db, models  # noqa: F401 - models bring the tables
 
-        assert models  # noqa: S101 - imported for its tables
         db.connect(settings.database)
 
 

@@ -13,7 +13,7 @@ from rivetr.errors import Misconfigured
 
 PREFIX = "RIVETR_"
 # Environment names that share the prefix but are no settings.
-_OTHER_VARIABLES = {"RIVETR_CONFIG", "RIVETR_SECRET_KEY", "RIVETR_URL", "RIVETR_TOKEN"}
+_OTHER_VARIABLES = {"RIVETR_CONFIG", "RIVETR_SECRET_KEY", "RIVETR_SECRET_KEY_FILE", "RIVETR_URL", "RIVETR_TOKEN"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ
     """
     values = _from_file(path or environ.get("RIVETR_CONFIG"))
     _overlay_environment(values, environ)
-    sections = {}
+    sections: dict[str, Any] = {}
     for name, section in SECTIONS.items():
         sections[name] = _build_section(name, section, values.get(name, {}))  # type: ignore[arg-type]
     explicit = frozenset(f"{name}.{key}" for name, keys in values.items() for key in keys)
@@ -218,11 +218,11 @@ def _overlay_environment(values: dict[str, dict[str, Any]], environ: Mapping[str
 
 
 def _keys(section: str) -> list[str]:
-    return [f.name for f in fields(SECTIONS[section]())]  # type: ignore[operator,misc]
+    return [f.name for f in fields(SECTIONS[section]())]  # type: ignore[operator]
 
 
 def _from_text(section: str, key: str, text: str) -> object:
-    default = getattr(SECTIONS[section](), key)  # type: ignore[operator,misc]
+    default = getattr(SECTIONS[section](), key)  # type: ignore[operator]
     if isinstance(default, bool):
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         return words.get(text.lower(), text)

@@ -31,11 +31,12 @@ def use_key(key: bytes) -> None:
 
 
 def load_key(data_dir: Path) -> bytes:
-    """The instance's key: 32 bytes from `RIVETR_SECRET_KEY`, or from a 0600 file made at first need.
+    """The instance's key: 32 bytes from `RIVETR_SECRET_KEY` (or the file that `RIVETR_SECRET_KEY_FILE`
+    names), or from a 0600 file in the data folder, made at first need.
 
-    Raises `Misconfigured` when the variable is too short or the file is not a key.
+    Raises `Misconfigured` when the phrase is too short or a file is not readable or no key.
     """
-    phrase = os.environ.get(KEY_VARIABLE)
+    phrase = _phrase()
     if phrase is not None:
         if len(phrase) < 32:
             raise Misconfigured(f"{KEY_VARIABLE} must have at least 32 characters (try: openssl rand -hex 32).")
@@ -54,6 +55,16 @@ def load_key(data_dir: Path) -> bytes:
             os.link(aside, file)
         aside.unlink()
     return _read_key(file)
+
+
+def _phrase() -> str | None:
+    named = os.environ.get(f"{KEY_VARIABLE}_FILE")
+    if named is None:
+        return os.environ.get(KEY_VARIABLE)
+    try:
+        return Path(named).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{KEY_VARIABLE}_FILE: {named} cannot be read ({error}).") from None
 
 
 def _read_key(file: Path) -> bytes:

@@ -4,14 +4,14 @@ import logging
 from datetime import timedelta
 
 from flask import Flask, request
-from flask_login import LoginManager
 from flask.typing import ResponseReturnValue
+from flask_login import LoginManager
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
-from rivetr import api, config, crypto, db, hooks, models, web
+from rivetr import api, config, crypto, db, hooks, web
 from rivetr.api import errors as api_errors
 from rivetr.bootstrap import ROOT
 from rivetr.errors import Busy, RivetrError
@@ -50,7 +50,6 @@ def create_app(settings: config.Settings) -> Flask:
 
 
 def _open_database(app: Flask) -> None:
-    assert models  # noqa: S101 - imported for its tables
     extension = SQLAlchemy(model_class=db.Base)
     extension.init_app(app)
     with app.app_context():
@@ -69,8 +68,9 @@ def _answer(error: Exception) -> ResponseReturnValue:
     known = _as_rivetr_error(error)
     if known.status >= 500 and not isinstance(error, RivetrError | OperationalError):
         log.error("%s %s failed", request.method, request.path, exc_info=error)
-    door = api_errors if request.path.startswith(_PROGRAM_PATHS) else web_errors
-    return door.answer(known)
+    if request.path.startswith(_PROGRAM_PATHS):
+        return api_errors.answer(known)
+    return web_errors.answer(known)
 
 
 def _as_rivetr_error(error: Exception) -> RivetrError:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import select
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from huey.storage import MemoryStorage, SqliteStorage
 SAFETY_POLL_SECONDS = 1.0
 
 
-class SignalledStorage(SqliteStorage):  # type: ignore[misc] - Huey has no types
+class SignalledStorage(SqliteStorage):  # type: ignore[misc]
     """Huey's SQLite storage, whose `dequeue` blocks on a socket that `enqueue` writes to."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -49,11 +50,13 @@ class SignalledStorage(SqliteStorage):  # type: ignore[misc] - Huey has no types
     def wake(self) -> bool:
         """Tell the worker to look now; False when no worker listens (it looks when it starts)."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
-            with contextlib.suppress(BlockingIOError):
-                try:
-                    sender.sendto(b"!", self._address)
-                except ConnectionRefusedError:
-                    return False
+            try:
+                sender.sendto(b"!", self._address)
+            except ConnectionRefusedError:
+                return False
+            except BlockingIOError:
+                # A full socket: the worker has been told often enough.
+                return True
         return True
 
     def dequeue(self) -> Any:
@@ -67,6 +70,12 @@ class SignalledStorage(SqliteStorage):  # type: ignore[misc] - Huey has no types
 
 
 huey = Huey("rivetr", storage_class=MemoryStorage)
+
+
+def task(function: Callable[[str], None]) -> Callable[[str], None]:
+    """Make calls of `function` (an id) go to the queue; the worker makes the real call."""
+    queued: Callable[[str], None] = huey.task()(function)
+    return queued
 
 
 def use_database(path: Path) -> None:

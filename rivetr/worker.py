@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import IO
 
-from rivetr import bootstrap, config, queue, tasks
+from rivetr import bootstrap, config, queue, tasks  # noqa: F401 - Huey knows the tasks once they are imported
 from rivetr.engine import spawn
 from rivetr.errors import Misconfigured
 
@@ -29,7 +29,6 @@ def main() -> None:
     consumer = queue.huey.create_consumer(
         workers=TASKS_AT_ONCE, periodic=False, check_worker_health=False, scheduler_interval=60
     )
-    assert tasks.deploy  # noqa: S101 - imported so that Huey knows the tasks
     try:
         consumer.run()
     finally:

@@ -8,6 +8,14 @@ public = Blueprint("public", __name__)
 
 def register_views() -> None:
     """Import the modules whose views register themselves on the blueprints."""
-    from rivetr.api import apps, deployments, env_vars, health, openapi, routes, streams, system, tokens
-
-    assert all((apps, deployments, env_vars, health, openapi, routes, streams, system, tokens))  # noqa: S101
+    from rivetr.api import (  # noqa: F401
+        apps,
+        deployments,
+        env_vars,
+        health,
+        openapi,
+        routes,
+        streams,
+        system,
+        tokens,
+    )

@@ -35,6 +35,10 @@ def docs() -> str:
     return render_template("api_docs.html", document=describe())
 
 
+def _inline(_schema: Any) -> Any:
+    """No name: every schema stands where it is used."""
+
+
 def describe() -> dict[str, Any]:
     """The OpenAPI 3.1 document of this instance."""
     # Heavy, and wanted rarely.
@@ -45,7 +49,7 @@ def describe() -> dict[str, Any]:
         title="Rivetr",
         version=rivetr.__version__,
         openapi_version="3.1.0",
-        plugins=[MarshmallowPlugin(schema_name_resolver=lambda schema: None)],
+        plugins=[MarshmallowPlugin(schema_name_resolver=_inline)],
         security=[{"token": []}],
     )
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})

@@ -42,7 +42,7 @@ def operation(
         @functools.wraps(view)
         def inner(**arguments: Any) -> Any:
             if described.body is not None:
-                arguments["values"] = _values(described)
+                arguments["values"] = _values(described, described.body())
             if described.is_list:
                 arguments["window"] = Window.parse(request.args.get("limit"), request.args.get("cursor"))
             return _respond(described, view(**arguments))
@@ -53,17 +53,16 @@ def operation(
     return decorate
 
 
-def _values(described: Operation) -> dict[str, Any]:
-    assert described.body is not None  # noqa: S101 - only called for operations with a body
+def _values(described: Operation, body: Spec) -> dict[str, Any]:
     if not request.get_data(cache=True) and described.body_optional:
-        return parse(described.body(), {})
+        return parse(body, {})
     if request.mimetype != "application/json":
         raise Unreadable("Send the body as JSON, with 'Content-Type: application/json'.")
     try:
         content = request.get_json()
     except (BadRequest, RecursionError):
         raise Unreadable("The body is not valid JSON.") from None
-    return parse(described.body(), content, partial=described.partial)
+    return parse(body, content, partial=described.partial)
 
 
 def _respond(described: Operation, result: Any) -> Any:

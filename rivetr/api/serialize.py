@@ -33,8 +33,12 @@ class AppAnswer(Spec):
     git_url = fields.String()
     branch = fields.String()
     dockerfile = fields.String()
-    domain = fields.Function(lambda app: app.domains[0].host if app.domains else None, metadata={"type": ["string", "null"]})
-    domains = fields.Function(lambda app: [d.host for d in app.domains], metadata={"type": "array", "items": {"type": "string"}})
+    domain = fields.Function(
+        lambda app: app.domains[0].host if app.domains else None, metadata={"type": ["string", "null"]}
+    )
+    domains = fields.Function(
+        lambda app: [d.host for d in app.domains], metadata={"type": "array", "items": {"type": "string"}}
+    )
     port = fields.Integer()
     healthcheck = fields.String(allow_none=True)
     cpu_limit = fields.String()

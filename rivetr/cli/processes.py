@@ -17,7 +17,7 @@ def run_web() -> None:
 
     os.environ["RIVETR_SERVER__API_PORT"] = str(config.load().server.api_port)
     os.environ["RIVETR_SERVER__HOST"] = config.load().server.host
-    sys.argv = ["rivetr-web", "--chdir", str(ROOT), "--config", str(ROOT / "gunicorn.conf.py"), "app:app"]
+    sys.argv = ["rivetr-web", "--pythonpath", str(ROOT), "--config", str(ROOT / "gunicorn.conf.py"), "app:app"]
     WSGIApplication("%(prog)s").run()
 
 
@@ -54,7 +54,14 @@ def _tls_arguments(settings: config.Settings) -> list[str]:
     from rivetr.issuers.selfsigned import ensure_default
 
     chain, key = ensure_default(settings.data_dir / "certificates")
-    return ["--https-port", str(settings.server.proxy_https_port), "--default-cert", str(chain), "--default-key", str(key)]
+    return [
+        "--https-port",
+        str(settings.server.proxy_https_port),
+        "--default-cert",
+        str(chain),
+        "--default-key",
+        str(key),
+    ]
 
 
 @click.command(help="Run the control plane (gunicorn) in the foreground.")

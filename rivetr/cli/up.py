@@ -1,5 +1,6 @@
 """`rivetr up`: web, worker and proxy in the foreground under one light parent, and a newcomer's first app."""
 
+import importlib
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ _FALLBACK = {"api_port": 8080, "proxy_port": 8000, "proxy_https_port": 8443}
 def up() -> None:
     if not sys.flags.optimize:
         # Docstrings are for readers; without them the processes are smaller.
-        os.execv(sys.executable, [sys.executable, "-OO", "-m", "rivetr", "up"])
+        os.execv(sys.executable, [sys.executable, "-OO", "-m", "rivetr", "up"])  # noqa: S606
     settings = _choose_ports(config.load())
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=settings.logging.level.upper())
     bootstrap.start(settings, with_database=False)
@@ -49,7 +50,6 @@ def _choose_ports(settings: config.Settings) -> config.Settings:
         port = port or _next_free(settings.server.host, fallback, taken)
         taken.add(port)
         os.environ[f"RIVETR_SERVER__{key.upper()}"] = str(port)
-    os.environ["RIVETR_SUPERVISED"] = "1"
     return config.load()
 
 
@@ -93,10 +93,5 @@ def _first_steps() -> None:
 
 def _load_what_children_share() -> None:
     """Whatever two or more children need is loaded once, before they are forked."""
-    import sqlite3
-    import ssl
-
-    import gevent
-    import huey.api
-
-    assert all((sqlite3, ssl, gevent, huey.api))  # noqa: S101
+    for module in ("sqlite3", "ssl", "gevent", "huey.api"):
+        importlib.import_module(module)

@@ -49,11 +49,9 @@ def reconcile(runtime: Runtime) -> None:
         with held(deployment_id) as abandoned:
             if abandoned:
                 _end(deployment_id)
-    try:
+    # Without an engine the routes still hold: containers may well answer while it does not.
+    with contextlib.suppress(RuntimeUnavailable):
         _settle_containers(runtime)
-    except RuntimeUnavailable:
-        # The routes still hold: containers may well answer while their engine does not.
-        pass
     routing.publish()
 
 

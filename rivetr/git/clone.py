@@ -13,7 +13,6 @@ from git.exc import GitCommandError
 from rivetr import config
 from rivetr.errors import CloneFailed
 from rivetr.git.network import Server, locate
-
 from rivetr.specs.git import check_ref, check_url, scheme_of
 
 # Nothing of a repository or of this machine's Git settings may start a program or reach further.
@@ -119,23 +118,38 @@ def _environment(scheme: str, server: Server | None) -> dict[str, str]:
     }
 
 
+# What Git says (in lower case, any of the words) → what we say.
+_REASONS = (
+    (("no space left", "disk quota"), "The disk is full: free some space on the server and deploy again."),
+    (
+        ("couldn't find remote ref", "not our ref"),
+        "There is no branch, tag or commit '{ref}' in the repository{hint}: check the app's branch.",
+    ),
+    (
+        ("could not read username", "authentication failed", "permission denied"),
+        "The Git server wants credentials: is the repository private, or the address mistyped?",
+    ),
+    (
+        ("not found", "does not exist", "not appear to be a git repository"),
+        "There is no repository at {url}: check the Git URL.",
+    ),
+    (
+        ("timeout: the command", "timed out"),
+        "Fetching took too long (more than {timeout:.0f} seconds) or the server does not answer.",
+    ),
+    (("redirect",), "The Git server redirects elsewhere: use the address that it redirects to."),
+    (
+        ("connection refused", "failed to connect", "could not resolve"),
+        "The Git server cannot be reached: check the Git URL and whether the server is up.",
+    ),
+)
+
+
 def _reason(error: GitCommandError, ref: str, request: CloneRequest) -> str:
     said = str(error.stderr or "").strip().removeprefix("stderr:").strip().strip("'").strip()
-    lower = said.lower()
-    if "no space left" in lower or "disk quota" in lower:
-        return "The disk is full: free some space on the server and deploy again."
-    if "couldn't find remote ref" in lower or "not our ref" in lower:
-        hint = " (give the whole commit id, not the start of it)" if _ABBREVIATED.fullmatch(ref) else ""
-        return f"There is no branch, tag or commit '{ref}' in the repository{hint}: check the app's branch."
-    if any(words in lower for words in ("could not read username", "authentication failed", "permission denied", "403")):
-        return "The Git server wants credentials: is the repository private, or the address mistyped?"
-    if any(words in lower for words in ("not found", "does not exist", "not appear to be a git repository")):
-        return f"There is no repository at {request.url}: check the Git URL."
-    if "timeout: the command" in lower or "timed out" in lower:
-        return f"Fetching took too long (more than {request.timeout:.0f} seconds) or the server does not answer."
-    if "redirect" in lower:
-        return "The Git server redirects elsewhere: use the address that it redirects to."
-    if any(words in lower for words in ("connection refused", "failed to connect", "could not resolve")):
-        return "The Git server cannot be reached: check the Git URL and whether the server is up."
+    hint = " (give the whole commit id, not the start of it)" if _ABBREVIATED.fullmatch(ref) else ""
+    for words, sentence in _REASONS:
+        if any(word in said.lower() for word in words):
+            return sentence.format(ref=ref, hint=hint, url=request.url, timeout=request.timeout)
     last = said.splitlines()[-1] if said else "no reason given"
     return f"Git could not fetch the source: {last}"

@@ -1,8 +1,8 @@
 """The tables. Importing this package registers every model with `rivetr.db.Base`."""
 
 from rivetr.models.app import App, Domain, EnvVar
-from rivetr.models.deployment import Deployment, DeploymentStage, LogEntry
 from rivetr.models.delivery import Delivery, Webhook
+from rivetr.models.deployment import Deployment, DeploymentStage, LogEntry
 from rivetr.models.release import Release
 from rivetr.models.route import ManualRoute
 from rivetr.models.setting import Setting

@@ -1,7 +1,6 @@
 """Webhooks (inbound addresses' secrets) and their deliveries (received calls)."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import JSON, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from docker.utils.build import exclude_paths  # type: ignore[import-untyped]
+from docker.utils.build import exclude_paths
 
 from rivetr.errors import BuildFailed
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from docker import APIClient  # type: ignore[import-untyped]
-from docker.errors import APIError, NotFound  # type: ignore[import-untyped]
+from docker import APIClient
+from docker.errors import APIError, NotFound
 
 from rivetr.errors import RuntimeFailed
 from rivetr.runtimes import docker_network

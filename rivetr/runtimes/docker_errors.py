@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from http.client import HTTPException
 
 import requests.exceptions
-from docker.errors import APIError, DockerException  # type: ignore[import-untyped]
+from docker.errors import APIError, DockerException
 
 from rivetr.errors import RuntimeFailed, RuntimeUnavailable
 

@@ -10,8 +10,8 @@ from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-from docker import APIClient  # type: ignore[import-untyped]
-from docker.errors import APIError, NotFound  # type: ignore[import-untyped]
+from docker import APIClient
+from docker.errors import APIError, NotFound
 
 from rivetr.errors import RuntimeFailed
 

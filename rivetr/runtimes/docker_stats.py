@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from docker import APIClient  # type: ignore[import-untyped]
+from docker import APIClient
 
 from rivetr.runtimes.base import Stats
 

@@ -91,9 +91,7 @@ def _pump(id: str, stream: LogStream, lines: "Queue[tuple[str, LogLine] | None]"
         _put(lines, None, stopped)
 
 
-def _put(
-    lines: "Queue[tuple[str, LogLine] | None]", entry: tuple[str, LogLine] | None, stopped: Event
-) -> bool:
+def _put(lines: "Queue[tuple[str, LogLine] | None]", entry: tuple[str, LogLine] | None, stopped: Event) -> bool:
     while not stopped.is_set():
         try:
             lines.put(entry, timeout=1)

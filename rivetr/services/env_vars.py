@@ -35,7 +35,8 @@ def create(actor: Actor, id_or_name: str, values: Mapping[str, Any]) -> EnvVar:
     with transaction():
         app = access.app_for(actor, id_or_name, "write")
         if session().scalar(select(EnvVar.id).where(EnvVar.app_id == app.id, EnvVar.key == values["key"])):
-            raise Conflict(f"{app.name} has a variable '{values['key']}' already: change that one.", {"key": "is taken"})
+            message = f"{app.name} has a variable '{values['key']}' already: change that one."
+            raise Conflict(message, {"key": "is taken"})
         return _store(app, values["key"], values)
 
 

@@ -44,7 +44,7 @@ class Page(Generic[Row]):
 
 
 def page(
-    query: Select[tuple[Row]], keys: Sequence[InstrumentedAttribute[Any]], window: Window, descending: bool = False
+    query: Select[Row], keys: Sequence[InstrumentedAttribute[Any]], window: Window, descending: bool = False
 ) -> Page[Row]:
     """The rows of `query` in the window, sorted by `keys` (together unique). Raises `Invalid`."""
     order = [key.desc() if descending else key.asc() for key in keys]

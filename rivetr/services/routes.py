@@ -68,7 +68,7 @@ def health(actor: Actor) -> list[dict[str, Any]]:
     return [
         {
             "domain": view["domain"],
-            "backends": [_backend(address, containers.get(address), seen.get(address, [])) for address in view["backends"]],
+            "backends": [_backend(a, containers.get(a), seen.get(a, [])) for a in view["backends"]],
         }
         for view in list_all(actor)
     ]

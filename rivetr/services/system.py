@@ -17,7 +17,6 @@ from rivetr.runtimes import detect
 from rivetr.services import deployments
 
 
-
 def health() -> dict[str, Any]:
     """What is up; `status` is `ok` only when all of it is."""
     settings = config.current()

@@ -60,18 +60,20 @@ def new_setup_code() -> str | None:
     return code
 
 
-def is_setup_code(code: str) -> bool:
-    """Whether `code` may make the first account now."""
+def check_setup_code(code: str) -> None:
+    """Raises `Forbidden` unless `code` may make the first account now."""
     stored = session().get(Setting, _SETUP_SETTING)
-    return stored is not None and not any_exists() and crypto.same(stored.value, crypto.hash_token(code))
+    if stored is None or any_exists() or not crypto.same(stored.value, crypto.hash_token(code)):
+        raise Forbidden("This set-up link is used or wrong: the newest one stands where Rivetr was started.")
 
 
 def set_up(code: str, values: Mapping[str, Any]) -> User:
     """Make the first account. Raises `Forbidden` for a wrong or used code; of two callers one wins."""
+    # Checked before hashing too: strangers must not make us spend 64 MiB a try.
+    check_setup_code(code)
     hashed = _hasher().hash(values["password"])
     with transaction() as rows:
-        if not is_setup_code(code):
-            raise Forbidden("This set-up link is used or wrong: the newest one stands where Rivetr was started.")
+        check_setup_code(code)
         rows.delete(rows.get_one(Setting, _SETUP_SETTING))
         user = User(email=values["email"], password_hash=hashed)
         rows.add(user)

@@ -51,7 +51,7 @@ class Count(fields.Integer):
             "too_large": complaint,
         }
         super().__init__(strict=True, validate=lambda n: _within(n, least, most, complaint), **options)
-        self.metadata.update(minimum=least, maximum=most)
+        self.metadata = {**self.metadata, "minimum": least, "maximum": most}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         # bool is an int to Python and a text of digits is one to marshmallow; neither is one in JSON.

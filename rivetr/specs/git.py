@@ -30,7 +30,8 @@ def check_url(url: str, schemes: Sequence[str], local_root: Path | None) -> str:
     if not url or len(url) > MAX_URL:
         raise ValueError(f"must have 1 to {MAX_URL} characters")
     decoded = unquote(url)
-    if has_control_characters(decoded) or any(c.isspace() for c in url) or url.startswith("-") or "::" in url.split("/")[0]:
+    is_helper = "::" in url.split("/", maxsplit=1)[0]
+    if has_control_characters(decoded) or any(c.isspace() for c in url) or url.startswith("-") or is_helper:
         raise ValueError("must be a plain URL such as https://github.com/you/app.git")
     if "://" not in url:
         _check_scp(url, schemes)

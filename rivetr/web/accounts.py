@@ -4,9 +4,9 @@ from urllib.parse import urlsplit
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, login_required, login_user, logout_user
+from flask_login import current_user, login_user, logout_user
 
-from rivetr.errors import Forbidden, Invalid, RivetrError, Unauthenticated
+from rivetr.errors import Invalid, RivetrError, Unauthenticated
 from rivetr.models import LoginSession
 from rivetr.services import users
 from rivetr.specs.parsing import from_form, parse
@@ -18,8 +18,7 @@ from rivetr.web.session import SignedIn
 @blueprint.get("/setup")
 def setup() -> ResponseReturnValue:
     code = request.args.get("code", "")
-    if not users.is_setup_code(code):
-        raise Forbidden("This set-up link is used or wrong: the newest one stands where Rivetr was started.")
+    users.check_setup_code(code)
     return render_template("accounts/setup.html", code=code, values={}, fields={})
 
 
@@ -76,7 +75,6 @@ def _safe_next() -> str:
 
 
 @blueprint.post("/logout")
-@login_required
 def sign_out() -> ResponseReturnValue:
     users.close_session(current_user.session_id)
     logout_user()

@@ -1,8 +1,9 @@
 """Pages about apps."""
 
+from typing import Any
+
 from flask import request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import login_required
 
 from rivetr import config
 from rivetr.errors import Conflict, Invalid
@@ -14,29 +15,29 @@ from rivetr.specs.parsing import from_form, parse
 from rivetr.web import blueprint, htmx
 from rivetr.web.session import actor
 
-_NEW = {"branch": "main", "port": "3000", "dockerfile": "Dockerfile", "memory_limit": "512m", "cpu_limit": "1", "replicas": "1"}
+_NEW = {
+    "branch": "main", "port": "3000", "dockerfile": "Dockerfile",
+    "memory_limit": "512m", "cpu_limit": "1", "replicas": "1",
+}  # fmt: skip
 _RECENT = 10
 
 
-def _summary(app: App) -> dict[str, object]:
+def _summary(app: App) -> dict[str, Any]:
     return {"app": app, "state": apps.state(app), "url": apps.url(app), "latest": deployments.latest(app.id)}
 
 
 @blueprint.get("/")
-@login_required
 def list_apps() -> ResponseReturnValue:
     found = apps.page(actor(), Window(200, None)).items
     return htmx.render("apps/list.html", "apps/_list.html", summaries=[_summary(app) for app in found])
 
 
 @blueprint.get("/apps/new")
-@login_required
 def new_app() -> ResponseReturnValue:
     return htmx.render("apps/new.html", "apps/_form.html", values=_NEW, fields={}, app=None)
 
 
 @blueprint.post("/apps/new")
-@login_required
 def create_app() -> ResponseReturnValue:
     try:
         app = apps.create(actor(), parse(AppSpec(), from_form(AppSpec(), request.form)))
@@ -51,12 +52,11 @@ def create_app() -> ResponseReturnValue:
 def _complaints(error: Invalid | Conflict) -> dict[str, str]:
     """What stands beside each field; a conflict without one stands above the form."""
     if isinstance(error, Conflict):
-        return {name: error.message for name in error.fields} or {"": error.message}
+        return dict.fromkeys(error.fields, error.message) or {"": error.message}
     return error.fields
 
 
 @blueprint.get("/apps/<name>")
-@login_required
 def show_app(name: str) -> ResponseReturnValue:
     app = apps.get(actor(), name)
     return htmx.render(
@@ -72,7 +72,6 @@ def show_app(name: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/apps/<name>/settings")
-@login_required
 def edit_app(name: str) -> ResponseReturnValue:
     app = apps.get(actor(), name)
     values = {field: getattr(app, field) for field in _EDITABLE}
@@ -87,7 +86,6 @@ _EDITABLE = (
 
 
 @blueprint.post("/apps/<name>/settings")
-@login_required
 def change_app(name: str) -> ResponseReturnValue:
     app = apps.get(actor(), name)
     try:
@@ -97,39 +95,35 @@ def change_app(name: str) -> ResponseReturnValue:
             del changes["webhook_secret"]
         app = apps.update(actor(), app.id, parse(AppSpec(), changes, partial=True))
     except (Invalid, Conflict) as error:
+        complaints = _complaints(error)
         return htmx.render(
-            "apps/settings.html", "apps/_form.html", error.status, values=request.form, fields=_complaints(error), app=app
+            "apps/settings.html", "apps/_form.html", error.status, values=request.form, fields=complaints, app=app
         )
     return htmx.go_to(url_for("web.show_app", name=app.name))
 
 
 @blueprint.post("/apps/<name>/deploy")
-@login_required
 def deploy_app(name: str) -> ResponseReturnValue:
     deployment = deployments.deploy(actor(), name, None)
     return htmx.go_to(url_for("web.show_deployment", id=deployment.id))
 
 
 @blueprint.post("/apps/<name>/stop")
-@login_required
 def stop_app(name: str) -> ResponseReturnValue:
     return htmx.go_to(url_for("web.show_app", name=apps.stop(actor(), name).name))
 
 
 @blueprint.post("/apps/<name>/start")
-@login_required
 def start_app(name: str) -> ResponseReturnValue:
     return htmx.go_to(url_for("web.show_deployment", id=apps.start(actor(), name).id))
 
 
 @blueprint.post("/apps/<name>/restart")
-@login_required
 def restart_app(name: str) -> ResponseReturnValue:
     return htmx.go_to(url_for("web.show_deployment", id=apps.restart(actor(), name).id))
 
 
 @blueprint.post("/apps/<name>/delete")
-@login_required
 def delete_app(name: str) -> ResponseReturnValue:
     if request.form.get("confirm") != name:
         raise Invalid({"confirm": f"type the app's name, {name}, to remove it"})

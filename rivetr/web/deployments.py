@@ -2,7 +2,6 @@
 
 from flask import jsonify, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import login_required
 
 from rivetr.errors import Invalid
 from rivetr.services import deployments
@@ -13,7 +12,6 @@ _LINES_A_LOOK = 1000
 
 
 @blueprint.get("/deployments/<id>")
-@login_required
 def show_deployment(id: str) -> ResponseReturnValue:
     deployment = deployments.get(actor(), id)
     status = 200 if deployment.is_unfinished or not htmx.is_fragment_request() else htmx.STOP_POLLING
@@ -29,7 +27,6 @@ def show_deployment(id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/deployments/<id>/log")
-@login_required
 def log_lines(id: str) -> ResponseReturnValue:
     """What came after a line, for browsers whose WebSocket does not get through."""
     after = request.args.get("after", "0")
@@ -45,12 +42,10 @@ def log_lines(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/deployments/<id>/cancel")
-@login_required
 def cancel_deployment(id: str) -> ResponseReturnValue:
     return htmx.go_to(url_for("web.show_deployment", id=deployments.cancel(actor(), id).id))
 
 
 @blueprint.post("/deployments/<id>/rollback")
-@login_required
 def roll_back_deployment(id: str) -> ResponseReturnValue:
     return htmx.go_to(url_for("web.show_deployment", id=deployments.roll_back(actor(), id).id))

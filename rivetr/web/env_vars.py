@@ -2,7 +2,6 @@
 
 from flask import request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import login_required
 
 from rivetr.errors import Invalid
 from rivetr.services import apps, env_vars
@@ -13,7 +12,6 @@ from rivetr.web.session import actor
 
 
 @blueprint.post("/apps/<name>/env-vars")
-@login_required
 def set_env_var(name: str) -> ResponseReturnValue:
     fields: dict[str, str] = {}
     try:
@@ -25,7 +23,6 @@ def set_env_var(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/apps/<name>/env-vars/<key>/delete")
-@login_required
 def delete_env_var(name: str, key: str) -> ResponseReturnValue:
     env_vars.delete(actor(), name, key)
     return _answer(name, {})

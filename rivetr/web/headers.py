@@ -1,5 +1,6 @@
 """What every page's answer says to the browser about what it may do, and what every template knows."""
 
+from datetime import datetime
 from typing import Any
 
 from flask import Response, request
@@ -7,6 +8,7 @@ from flask_login import current_user
 
 import rivetr
 from rivetr import config
+from rivetr.db import now
 from rivetr.runtimes import detect
 from rivetr.web import blueprint
 
@@ -28,6 +30,17 @@ def add_security_headers(response: Response) -> Response:
     if config.current().dashboard_url.startswith("https://"):
         headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     return response
+
+
+@blueprint.app_template_filter()
+def ago(time: datetime) -> str:
+    """How long ago a moment was, in the one unit that a reader needs."""
+    seconds = (now() - time).total_seconds()
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
 
 
 @blueprint.app_context_processor
