@@ -11,6 +11,10 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
+# So that nobody else needs to know the module behind these.
+Process = subprocess.Popen[bytes]
+TimedOut = subprocess.TimeoutExpired
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:
@@ -29,7 +33,7 @@ def run(
     """Run `argv` in a session of its own and gather what it prints (both streams).
 
     `env` replaces the environment. After `timeout` seconds the whole process group is killed and
-    `subprocess.TimeoutExpired` raised.
+    `TimedOut` raised.
     """
     process = start(argv, cwd, env)
     try:
@@ -41,9 +45,7 @@ def run(
     return Completed(process.returncode, output.decode("utf-8", "replace"))
 
 
-def start(
-    argv: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
-) -> "subprocess.Popen[bytes]":
+def start(argv: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Process:
     """Start `argv` in a session (and so a process group) of its own; both its streams go to one pipe."""
     return subprocess.Popen(
         list(argv),

@@ -7,7 +7,6 @@ by a reconciling one, which ends what it left.
 import logging
 import os
 import signal
-import subprocess
 import threading
 import time
 
@@ -15,7 +14,7 @@ from rivetr import shell
 
 log = logging.getLogger(__name__)
 
-_running: dict[int, "subprocess.Popen[bytes]"] = {}
+_running: dict[int, shell.Process] = {}
 _lock = threading.Lock()
 _stopping = False
 
@@ -56,5 +55,5 @@ def stop_all(patience_seconds: float) -> None:
     for child in children:
         try:
             child.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        except shell.TimedOut:
             shell.end_group(child.pid, signal.SIGKILL)

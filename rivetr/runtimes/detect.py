@@ -1,10 +1,11 @@
 """Which container engine there is; asking is cheap (no SDK), so the dashboard may do it on every page."""
 
 import os
+import sys
 from http.client import HTTPException
 
 from rivetr import config
-from rivetr.errors import Misconfigured, RuntimeUnavailable
+from rivetr.errors import Misconfigured, RivetrError, RuntimeUnavailable
 from rivetr.runtimes.base import Runtime
 from rivetr.runtimes.unix_http import Exchange
 
@@ -61,3 +62,11 @@ def _complaint(path: str) -> str | None:
         return f"no answer in {_PING_SECONDS:.0f} s"
     except (OSError, HTTPException) as error:
         return str(error) or type(error).__name__
+
+
+if __name__ == "__main__":
+    # For scripts/engine.sh, which starts an engine where none answers.
+    try:
+        current(config.load().runtime)
+    except RivetrError as error:
+        sys.exit(error.message)

@@ -1,0 +1,42 @@
+# Two commands: `make run` starts Rivetr on this machine, `make test` proves that it works.
+VENV := .venv/bin
+
+# A first try keeps everything in this folder; a configured instance keeps what it says.
+ifeq ($(wildcard rivetr.toml)$(RIVETR_CONFIG)$(RIVETR_SERVER__DATA_DIR),)
+RUN := RIVETR_SERVER__DATA_DIR="$(CURDIR)/data"
+endif
+
+.PHONY: run test check format engine bench-deploy bench-memory
+
+run: ## Install what is missing, then run web, worker and proxy in the foreground (Ctrl-C ends them)
+	@scripts/environment.sh requirements.txt
+	@scripts/engine.sh
+	@$(VENV)/python scripts/base_images.py
+	@$(RUN) exec $(VENV)/python -OO -m rivetr up
+
+test: check engine ## Install what tests need, run every check and every test
+	@scripts/test_programs.sh
+	@$(VENV)/python -m pytest
+
+check: ## Format, lint, types, layers
+	@scripts/environment.sh requirements-dev.txt
+	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+
+format: ## Rewrite the code as ruff wants it
+	@scripts/environment.sh requirements-dev.txt
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+
+engine:
+	@scripts/environment.sh requirements-dev.txt
+	@scripts/engine.sh
+	@$(VENV)/python scripts/base_images.py
+
+bench-deploy: engine ## Time from asking for a deployment to its answer, beside the same done by hand
+	@$(VENV)/python -m bench.deploy
+
+bench-memory: engine ## Memory of each process at rest, and after use
+	@$(VENV)/python -m bench.memory
