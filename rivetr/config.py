@@ -54,6 +54,14 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
+class Deploy:
+    """How long a switch may take: seconds until healthy, and for old requests to end."""
+
+    healthcheck_timeout: int = 60
+    drain_timeout: int = 30
+
+
+@dataclass(frozen=True, slots=True)
 class Proxy:
     """The reverse proxy and its certificates."""
 
@@ -99,6 +107,7 @@ class Settings:
     auth: Auth = field(default_factory=Auth)
     runtime: Runtime = field(default_factory=Runtime)
     build: Build = field(default_factory=Build)
+    deploy: Deploy = field(default_factory=Deploy)
     proxy: Proxy = field(default_factory=Proxy)
     git: Git = field(default_factory=Git)
     webhooks: Webhooks = field(default_factory=Webhooks)
@@ -259,8 +268,12 @@ def _check(settings: Settings) -> None:
     _one_of("logging.level", settings.logging.level, ("debug", "info", "warning", "error"))
     for scheme in settings.git.schemes:
         _one_of("git.schemes", scheme, ("https", "ssh", "http", "git", "file"))
-    if settings.build.concurrency < 1 or settings.build.timeout < 1 or settings.proxy.workers < 1:
-        raise Misconfigured("build.concurrency, build.timeout and proxy.workers must be at least 1.")
+    for name in ("build.concurrency", "build.timeout", "deploy.healthcheck_timeout", "deploy.drain_timeout"):
+        section, _, key = name.partition(".")
+        if getattr(getattr(settings, section), key) < 1:
+            raise Misconfigured(f"{name} must be at least 1.")
+    if settings.proxy.workers != 1:
+        raise Misconfigured("proxy.workers must be 1: more proxy processes come in a later version.")
     if server.external_url and not server.external_url.startswith(("http://", "https://")):
         raise Misconfigured("server.external_url must start with http:// or https://.")
 

@@ -7,7 +7,6 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -79,4 +78,4 @@ def _layer(program: Path, applets: list[str]) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

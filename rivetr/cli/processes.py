@@ -44,6 +44,7 @@ def proxy_arguments(settings: config.Settings) -> list[str]:
         "--state", str(settings.proxy_database),
         "--host", settings.server.host,
         "--http-port", str(settings.server.proxy_port),
+        "--drain-timeout", str(settings.deploy.drain_timeout),
         "--log-level", settings.logging.level,
         *_tls_arguments(settings),
         *trusted,

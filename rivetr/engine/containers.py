@@ -4,12 +4,13 @@ import time
 
 from sqlalchemy import select, update
 
+from rivetr import config
 from rivetr.db import session, transaction
 from rivetr.engine import routing
-from rivetr.engine.pipeline.switch import DRAIN_SECONDS, STOP_GRACE_SECONDS
+from rivetr.engine.pipeline.switch import STOP_GRACE_SECONDS
 from rivetr.models import App, Deployment, Release, Setting
 from rivetr.models.deployment import ACTIVE, UNFINISHED
-from rivetr.runtimes.base import LABEL_APP, LABEL_INSTANCE, Runtime
+from rivetr.runtimes.base import LABEL_DEPLOYMENT, LABEL_INSTANCE, Runtime
 
 _WAIT_FOR_DEPLOYMENT_SECONDS = 20
 
@@ -21,7 +22,7 @@ def stop_app(app_id: str, runtime: Runtime) -> None:
         return
     ids = [backend["container_id"] for backend in app.live_deployment.backends]
     session().commit()
-    routing.wait_drained(routing.publish(), DRAIN_SECONDS)
+    routing.wait_drained(routing.publish(), config.current().deploy.drain_timeout)
     for id in ids:
         runtime.stop(id, STOP_GRACE_SECONDS)
 
@@ -31,16 +32,17 @@ def remove_app(app_id: str, runtime: Runtime) -> None:
     app = session().get(App, app_id)
     if app is None:
         return
-    name = app.name
+    made = set(session().scalars(select(Deployment.id).where(Deployment.app_id == app_id)))
     network = f"rivetr-{app.id[:13]}"
     images = list(session().scalars(select(Release.image_ref).where(Release.app_id == app_id)))
     instance = session().get_one(Setting, "instance_id").value
     session().commit()
     _end_deployments(app_id)
     routing.publish()
-    labels = {LABEL_INSTANCE: instance, LABEL_APP: name}
-    for container in runtime.containers(labels):
-        runtime.remove(container.id)
+    for container in runtime.containers({LABEL_INSTANCE: instance}):
+        # By deployment, not by name: the app may have had another one when the container was made.
+        if container.labels.get(LABEL_DEPLOYMENT) in made:
+            runtime.remove(container.id)
     runtime.remove_network(network)
     for ref in images:
         runtime.remove_image(ref)

@@ -65,7 +65,7 @@ def wait_adopted(generation: int, timeout_seconds: float = 10) -> None:
 
 def wait_drained(generation: int, timeout_seconds: float) -> bool:
     """Wait until no request is in flight to what left the table by `generation`; False when time ran out."""
-    if not live_workers():
+    if not live_proxies():
         return True
     return _wait(generation, timeout_seconds, lambda worker: worker.drained)
 
@@ -88,10 +88,10 @@ def _wait(generation: int, timeout_seconds: float, reached: Callable[[contract.W
             time.sleep(_LOOK_SECONDS)
 
 
-def live_workers() -> int:
-    """How many proxy processes are alive."""
+def live_proxies() -> list[contract.Worker]:
+    """The proxy processes that are alive."""
     with _files() as (_, state):
-        return len(contract.wake(state, config.current().routes_database))
+        return contract.wake(state, config.current().routes_database)
 
 
 def backend_states() -> list[contract.BackendState]:
@@ -102,4 +102,4 @@ def backend_states() -> list[contract.BackendState]:
 
 def wait_adopted_if_alive(generation: int, timeout_seconds: float = 1) -> bool:
     """Wait a moment for the proxies to serve `generation`; with none alive they do so when they start."""
-    return bool(live_workers()) and _wait(generation, timeout_seconds, lambda worker: worker.adopted)
+    return bool(live_proxies()) and _wait(generation, timeout_seconds, lambda worker: worker.adopted)

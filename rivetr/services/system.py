@@ -24,7 +24,7 @@ def health() -> dict[str, Any]:
     parts = {
         "web": "ok",
         "worker": "ok" if worker_is_alive() else "down",
-        "proxy": "ok" if routing.live_workers() else "down",
+        "proxy": "ok" if routing.live_proxies() else "down",
         "runtime": engine or "down",
     }
     status = "degraded" if "down" in parts.values() else "ok"
@@ -64,35 +64,35 @@ def _size(path: Path) -> int:
 
 
 def _processes() -> list[dict[str, Any]]:
-    """The process group's members by name with their proportional memory (proc(5), smaps_rollup)."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and _instance_of(folder) == str(config.current().data_dir):
-            found.append({"pid": int(folder.name), "name": _title(folder), "memory_bytes": _pss(folder)})
-    return sorted(found, key=lambda process: process["pid"])
+    """Our processes by name, each with its proportional share of memory (proc(5), smaps_rollup)."""
+    master = os.getppid()
+    # `web` is gunicorn's parent and its one worker, which is us; the parent of all is `rivetr up`, if it is that.
+    named = [("web", os.getpid()), ("web", master), ("worker", _worker_pid())]
+    named += [("proxy", worker.pid) for worker in routing.live_proxies()]
+    parent = _parent_of(master)
+    if parent and parent == _parent_of(_worker_pid()):
+        named.insert(0, ("up", parent))
+    return [{"name": name, "pid": pid, "memory_bytes": _pss(pid)} for name, pid in named if pid]
 
 
-def _instance_of(folder: Path) -> str | None:
-    prefix = b"RIVETR_SERVER__DATA_DIR="
+def _worker_pid() -> int:
+    if not worker_is_alive():
+        return 0
+    text = (config.current().locks / "worker.lock").read_text()
+    return int(text) if text.isdigit() else 0
+
+
+def _parent_of(pid: int) -> int:
     try:
-        for entry in (folder / "environ").read_bytes().split(b"\0"):
-            if entry.startswith(prefix):
-                return os.path.abspath(entry.removeprefix(prefix).decode("utf-8", "replace"))
+        # The name, in brackets, may itself hold spaces and brackets.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
-        return None
-    return None
+        return 0
 
 
-def _title(folder: Path) -> str:
+def _pss(pid: int) -> int:
     try:
-        return (folder / "comm").read_text().strip()
-    except OSError:
-        return "ended"
-
-
-def _pss(folder: Path) -> int:
-    try:
-        for line in (folder / "smaps_rollup").read_text().splitlines():
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     except OSError:

@@ -12,7 +12,7 @@ from rivetr.engine.pipeline.health import health
 from rivetr.engine.pipeline.journal import Journal
 from rivetr.engine.pipeline.plan import Plan
 from rivetr.engine.pipeline.recording import Recorder, claim
-from rivetr.engine.pipeline.releases import record_release
+from rivetr.engine.pipeline.releases import record_release, withdraw_release
 from rivetr.engine.pipeline.switch import switch
 from rivetr.engine.pipeline.validate import validate
 from rivetr.errors import RivetrError
@@ -76,5 +76,7 @@ def removed_on_failure(plan: Plan, runtime: Runtime) -> Iterator[None]:
         yield
     except BaseException:
         remove_containers(plan, runtime)
+        if plan.image is None:
+            withdraw_release(plan, runtime)
         shutil.rmtree(plan.checkout, ignore_errors=True)
         raise

@@ -5,11 +5,12 @@ import http.client
 import socket
 import time
 
+from rivetr import config
 from rivetr.engine.pipeline.plan import HealthyBackend, Plan
 from rivetr.errors import HealthCheckFailed
+from rivetr.plaintext import plain
 from rivetr.runtimes.base import Container, Log, Runtime
 
-TIMEOUT_SECONDS = 60
 PROBE_SECONDS = 5
 # Polled quickly at first, since most apps are up in a moment, then ever more slowly.
 _FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.02, 1.0, 1.3
@@ -22,7 +23,7 @@ def health(plan: Plan, containers: list[Container], runtime: Runtime, log: Log) 
     """Wait for every container. Raises `HealthCheckFailed` saying what it did instead."""
     check = f"GET {plan.healthcheck}" if plan.healthcheck else "a connection"
     log(f"Waiting for {check} on port {plan.port} to succeed")
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    deadline = time.monotonic() + config.current().deploy.healthcheck_timeout
     backends = []
     for container in containers:
         _wait_until_healthy(plan, container, runtime, deadline, log)
@@ -43,7 +44,8 @@ def _wait_until_healthy(plan: Plan, container: Container, runtime: Runtime, dead
             next_look = time.monotonic() + _ENGINE_LOOK_SECONDS
         if time.monotonic() >= deadline:
             _log_last_lines(container.id, runtime, log)
-            raise HealthCheckFailed(f"Not healthy within {TIMEOUT_SECONDS} seconds: {complaint}")
+            seconds = config.current().deploy.healthcheck_timeout
+            raise HealthCheckFailed(f"Not healthy within {seconds} seconds: {complaint}")
         time.sleep(pause)
         pause = min(pause * _GROWTH, _LONGEST_PAUSE)
 
@@ -77,16 +79,19 @@ def _refuse_if_ended(id: str, runtime: Runtime, log: Log) -> None:
     container = runtime.inspect(id)
     if container is not None and container.status in ("running", "created"):
         return
-    _log_last_lines(id, runtime, log)
     if container is None:
         raise HealthCheckFailed("The container vanished: was it removed by hand?")
+    last = _log_last_lines(id, runtime, log)
     if container.out_of_memory:
         raise HealthCheckFailed("The app needed more memory than its limit allows: raise memory_limit.")
-    raise HealthCheckFailed(
-        f"The container exited at once with status {container.exit_code}: its last lines in the log say why."
-    )
+    said = f'the last that it wrote is "{last}"' if last else "it wrote nothing that would say why"
+    raise HealthCheckFailed(f"The container exited with status {container.exit_code} before it was healthy; {said}.")
 
 
-def _log_last_lines(id: str, runtime: Runtime, log: Log) -> None:
+def _log_last_lines(id: str, runtime: Runtime, log: Log) -> str:
+    """Copy what the container wrote last into the deployment's log; gives the last line of it."""
+    last = ""
     for entry in runtime.logs(id, lines=_LAST_LINES):
-        log(f"[app] {entry.line}")
+        last = plain(entry.line)
+        log(f"[app] {last}")
+    return last

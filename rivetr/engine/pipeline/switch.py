@@ -1,5 +1,6 @@
 """Stage 6: the route moves to the new containers; the old ones finish what they began, then stop."""
 
+from rivetr import config
 from rivetr.db import transaction
 from rivetr.engine import routing
 from rivetr.engine.pipeline.journal import Journal
@@ -8,7 +9,6 @@ from rivetr.errors import SwitchFailed
 from rivetr.models import App, Deployment
 from rivetr.runtimes.base import Runtime
 
-DRAIN_SECONDS = 30
 STOP_GRACE_SECONDS = 10
 
 
@@ -26,8 +26,9 @@ def switch(plan: Plan, backends: list[HealthyBackend], runtime: Runtime, journal
     _retire(previous[0])
     journal.line("The new version serves.")
     if plan.replaced:
-        if not routing.wait_drained(generation, DRAIN_SECONDS):
-            journal.line(f"Requests to the old version still ran after {DRAIN_SECONDS} seconds and are cut off.")
+        patience = config.current().deploy.drain_timeout
+        if not routing.wait_drained(generation, patience):
+            journal.line(f"Requests to the old version still ran after {patience} seconds and are cut off.")
         for id in plan.replaced:
             runtime.stop(id, STOP_GRACE_SECONDS)
             runtime.remove(id)
