@@ -91,11 +91,11 @@ def unseal(sealed: str, context: str) -> str:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    raw = base64.b64decode(sealed)
-    nonce, body = raw[1 : 1 + _NONCE_BYTES], raw[1 + _NONCE_BYTES :]
     try:
+        raw = base64.b64decode(sealed, validate=True)
+        nonce, body = raw[1 : 1 + _NONCE_BYTES], raw[1 + _NONCE_BYTES :]
         return AESGCM(_current_key()).decrypt(nonce, body, context.encode()).decode()
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise WrongKey(
             "The secret key does not open what this database holds: start with the key file "
             f"(secret.key) or {KEY_VARIABLE} that it was written with."

@@ -39,9 +39,20 @@ class SignalledStorage(SqliteStorage):  # type: ignore[misc]
 
     def listen(self) -> None:
         """Become the worker that is woken; raises OSError when another one listens already."""
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._listener.bind(self._address)
-        self._listener.setblocking(False)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            listener.bind(self._address)
+        except OSError:
+            listener.close()
+            raise
+        self._listener = listener
+
+    def close(self) -> None:
+        """Stop being the worker, and close this thread's connection."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        super().close()
 
     def enqueue(self, data: bytes, priority: float | None = None) -> None:
         super().enqueue(data, priority)

@@ -7,6 +7,7 @@ from rivetr.api.auth import actor
 from rivetr.api.operation import operation
 from rivetr.api.serialize import AppAnswer, DeploymentAnswer, status
 from rivetr.models import App, Deployment
+from rivetr.services import app_stats as stats
 from rivetr.services import apps, deployments
 from rivetr.services.paging import Page, Window
 from rivetr.specs.app import AppSpec
@@ -54,6 +55,12 @@ def delete_app(app: str) -> None:
 def app_status(app: str) -> dict[str, Any]:
     found = apps.get(actor(), app)
     return status(found, apps.state(found), apps.url(found))
+
+
+@blueprint.get("/apps/<app>/stats")
+@operation("Say what the running containers use")
+def app_stats(app: str) -> dict[str, Any]:
+    return stats.read(actor(), app)
 
 
 @blueprint.post("/apps/<app>/deploy")

@@ -1,12 +1,14 @@
 """The command line: processes of this machine's instance, and a client of any running one."""
 
 import importlib
+import io
 import os
 import sys
 from typing import Any
 
 import click
 
+from rivetr.cli.output import note
 from rivetr.errors import RivetrError
 
 # Command → module that holds it, so that starting one loads only what it needs.
@@ -19,13 +21,13 @@ _COMMANDS = {
     "doctor": "doctor",
     "token": "accounts",
     "user": "accounts",
-    "apps": "remote",
-    "deploy": "remote",
-    "logs": "remote",
-    "env": "remote",
-    "rollback": "remote",
-    "routes": "remote",
-    "status": "remote",
+    "apps": "remote_apps",
+    "deploy": "remote_deployments",
+    "logs": "remote_logs",
+    "env": "remote_env",
+    "rollback": "remote_deployments",
+    "routes": "remote_routes",
+    "status": "remote_apps",
 }
 
 
@@ -52,8 +54,12 @@ def _group(file: str | None) -> None:
 
 def main(arguments: Any = None) -> None:
     """Run a command; an error that we foresaw is one sentence and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        # A line that this terminal's encoding cannot show must not end the command.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         _group(arguments)
     except RivetrError as error:
-        click.echo(f"rivetr: {error.message}", err=True)
+        note(f"rivetr: {error.message}")
         sys.exit(1)

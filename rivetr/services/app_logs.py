@@ -13,6 +13,7 @@ from rivetr.models import App
 from rivetr.runtimes.base import LogLine, LogStream, Runtime
 from rivetr.runtimes.detect import current
 from rivetr.services import access
+from rivetr.services.app_stats import serving_containers
 from rivetr.services.log_streams import HEARTBEAT_SECONDS
 
 _QUEUE_LINES = 1000
@@ -42,9 +43,10 @@ def _moment(since: str | None) -> datetime | None:
 
 
 def _containers(app: App) -> list[str]:
-    if app.live_deployment is None or app.is_stopped:
+    ids = serving_containers(app)
+    if not ids:
         raise Conflict(f"{app.name} does not run, so it writes no log.")
-    return [backend["container_id"] for backend in app.live_deployment.backends]
+    return ids
 
 
 def follow(actor: Actor, id_or_name: str) -> Iterator[tuple[str, LogLine] | None]:

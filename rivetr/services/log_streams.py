@@ -10,7 +10,8 @@ from rivetr.services import deployments
 
 # How soon a line is seen; one look is an index search, so this is nearly free.
 _LOOK_SECONDS = 0.15
-HEARTBEAT_SECONDS = 15
+# A reader that vanished is noticed when writing to it fails.
+HEARTBEAT_SECONDS = 5
 
 
 def follow_deployment(deployment_id: str, after: int = 0) -> Iterator[LogEntry | dict[str, Any] | None]:
