@@ -42,8 +42,9 @@ def _sentence(port: int, reason: int, holders: dict[int, list[str]]) -> str:
         return f"Port {port} may only be used by root."
     if reason != errno.EADDRINUSE:
         return f"Port {port} cannot be used ({errno.errorcode.get(reason, reason)})."
-    names = [f"{_name(command)} (process {pid})" for pid, command in holders.items()]
-    return f"Port {port} is taken by {', '.join(names) or 'another program'}."
+    for pid, command in holders.items():
+        return f"Port {port} is taken by {_name(command)} (process {pid})."
+    return f"Port {port} is taken by another program."
 
 
 def _why_not(host: str, port: int) -> int | None:
@@ -103,12 +104,19 @@ def _name(command: list[str]) -> str:
 def _uses(pid: int, data_dir: Path) -> bool:
     """Whether the process, or another of its group (what 'rivetr up' started), has a file of the data folder open."""
     inside = f"{data_dir.resolve()}/"
-    with suppress(OSError):
-        group = os.getpgid(pid)
-        for folder in Path("/proc").iterdir():
-            # One that ended between the two looks is in no group any more.
-            with suppress(ProcessLookupError):
-                if folder.name.isdigit() and os.getpgid(int(folder.name)) == group:
-                    if any(path.startswith(inside) for path in _open_files(folder)):
-                        return True
-    return False
+    group = _group(pid)
+    others = [folder for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return any(
+        path.startswith(inside)
+        for folder in others
+        if _group(int(folder.name)) == group
+        for path in _open_files(folder)
+    )
+
+
+def _group(pid: int) -> int:
+    """The process group of `pid`, or one that nobody has when it ended."""
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return -pid

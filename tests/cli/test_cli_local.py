@@ -1,0 +1,253 @@
+"""`token create`, `user create` and `doctor` on a data folder of their own."""
+
+import json
+import os
+import pty
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rivetr.cli.checks import surroundings
+from rivetr.config import Settings
+from tests.cli.conftest import Rivetr
+from tests.cli.fake_instance import FakeInstance, Reply
+from tests.instance import free_port
+
+PASSWORD = "correct horse battery"
+Diagnose = Callable[..., list[dict[str, Any]]]
+
+
+def rows(data_dir: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(data_dir / "rivetr.db")) as database:
+        return database.execute(query).fetchall()
+
+
+def test_token_create_prints_the_secret_alone_and_keeps_only_its_hash(local: Rivetr, data_dir: Path) -> None:
+    done = local("token", "create", "ci", "--scope", "read", "--scope", "deploy", "--expires-in", "30")
+    assert done.returncode == 0
+    secret = done.stdout.removesuffix("\n")
+    assert secret.startswith("rvt_") and "\n" not in secret and secret not in done.stderr
+    assert "'ci' (read, deploy, until " in done.stderr
+    [(name, scopes, expires_at)] = rows(data_dir, "SELECT name, scopes, expires_at FROM api_tokens")
+    assert (name, json.loads(scopes)) == ("ci", ["read", "deploy"])
+    assert expires_at > time.strftime("%Y-%m-%d", time.gmtime(time.time() + 29 * 86400))
+    assert secret.encode() not in b"".join(file.read_bytes() for file in data_dir.glob("rivetr.db*"))
+
+
+def test_token_create_gives_json_and_only_reads_unless_told(local: Rivetr) -> None:
+    made = json.loads(local("token", "create", "ci", "--json").stdout)
+    assert (made["name"], made["scopes"], made["expires_at"]) == ("ci", ["read"], None)
+    assert made["token"].startswith("rvt_")
+
+
+def test_token_create_refuses_what_is_wrong(local: Rivetr) -> None:
+    assert "name: must have 1 to 100 characters" in local("token", "create", "").stderr
+    done = local("token", "create", "x", "--scope", "everything")
+    assert done.returncode == 2 and "'everything'" in done.stderr
+
+
+def test_user_create_takes_the_password_from_standard_input(local: Rivetr, data_dir: Path) -> None:
+    done = local("user", "create", "You@Example.com", "--password-stdin", stdin=f"{PASSWORD}\n")
+    assert (done.returncode, done.stdout) == (0, "Made an account for you@example.com.\n")
+    [(hashed,)] = rows(data_dir, "SELECT password_hash FROM users")
+    from argon2 import PasswordHasher
+
+    assert PasswordHasher().verify(hashed, PASSWORD)
+    done = local("user", "create", "you@example.com", "--password-stdin", stdin=PASSWORD)
+    assert (done.returncode, done.stderr) == (1, "rivetr: you@example.com has an account already.\n")
+
+
+def test_user_create_refuses_a_weak_password_and_no_terminal(local: Rivetr, data_dir: Path) -> None:
+    done = local("user", "create", "you@example.com", "--password-stdin", stdin="short\n")
+    assert done.returncode == 1 and "password: must have 10 to 256 characters" in done.stderr
+    done = local("user", "create", "you@example.com", stdin=f"{PASSWORD}\n{PASSWORD}\n")
+    assert done.returncode == 2 and "--password-stdin" in done.stderr
+    assert not data_dir.exists()
+
+
+def test_user_create_asks_twice_and_does_not_show_it(environment: dict[str, str], tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rivetr", "user", "create", "you@example.com"],
+        cwd=tmp_path,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    for prompt in (b"Password: ", b"Repeat for confirmation: "):
+        while not shown.endswith(prompt):
+            shown += os.read(ours, 1000)
+        os.write(ours, f"{PASSWORD}\n".encode())
+    while b"Made an account for you@example.com." not in shown:
+        shown += os.read(ours, 1000)
+    assert process.wait(timeout=60) == 0
+    os.close(ours)
+    assert PASSWORD.encode() not in shown
+
+
+@pytest.fixture
+def diagnose(local: Rivetr) -> Diagnose:
+    """The doctor's findings; its exit status must agree with them."""
+
+    def run(name: str, **variables: str) -> list[dict[str, Any]]:
+        ports = {f"RIVETR_SERVER__{key}": str(free_port()) for key in ("API_PORT", "PROXY_PORT", "PROXY_HTTPS_PORT")}
+        done = local("doctor", "--json", **{**ports, **variables})
+        report = json.loads(done.stdout)
+        has_problem = any(check["level"] == "problem" for check in report["checks"])
+        assert (done.returncode, report["ok"]) == ((1, False) if has_problem else (0, True)), done.stdout
+        return [check for check in report["checks"] if check["name"] == name]
+
+    return run
+
+
+def test_the_doctor_finds_a_machine_in_order_and_changes_nothing(diagnose: Diagnose, data_dir: Path) -> None:
+    levels = {
+        name: {check["level"] for check in diagnose(name)} for name in ("data folder", "database", "git", "ports")
+    }
+    assert levels == {name: {"ok"} for name in levels}
+    [engine] = diagnose("container engine")
+    assert engine["level"] == "ok" and engine["message"].startswith("docker ")
+    assert not data_dir.exists()
+
+
+def test_the_doctor_speaks_to_people_too(local: Rivetr) -> None:
+    done = local("doctor", RIVETR_SERVER__API_PROT="1")
+    assert done.returncode == 1
+    assert "problem  settings: " in done.stdout and "api_port" in done.stdout
+    assert done.stdout.endswith("1 problem: mend what is marked, then ask the doctor again.\n")
+
+
+def test_the_doctor_sees_whether_the_key_opens_the_database(diagnose: Diagnose, local: Rivetr, data_dir: Path) -> None:
+    assert local("migrate").returncode == 0
+    [key] = diagnose("key")
+    assert key["level"] == "ok"
+    [key] = diagnose("key", RIVETR_SECRET_KEY="another key of at least 32 characters")
+    assert key["level"] == "problem" and "does not open" in key["message"]
+    (data_dir / "secret.key").unlink()
+    [key] = diagnose("key")
+    assert key["level"] == "problem" and "missing" in key["message"]
+    assert not (data_dir / "secret.key").exists()
+
+
+def test_the_doctor_tells_old_new_and_damaged_databases_apart(
+    diagnose: Diagnose, local: Rivetr, data_dir: Path
+) -> None:
+    assert local("migrate").returncode == 0
+    for version, level in (("0000", "warning"), ("9999", "problem")):
+        with closing(sqlite3.connect(data_dir / "rivetr.db")) as database, database:
+            database.execute("UPDATE alembic_version SET version_num = ?", (version,))
+        [found] = diagnose("database")
+        assert found["level"] == level and version in found["message"]
+    for file in data_dir.glob("rivetr.db*"):
+        file.unlink()
+    (data_dir / "rivetr.db").write_bytes(b"no database at all" * 1000)
+    [found] = diagnose("database")
+    assert found["level"] == "problem" and "cannot be read" in found["message"]
+
+
+def test_the_doctor_sees_a_data_folder_that_is_a_file_or_open_to_others(diagnose: Diagnose, data_dir: Path) -> None:
+    data_dir.mkdir(mode=0o755)
+    [found] = diagnose("data folder")
+    assert found["level"] == "warning" and f"chmod 700 {data_dir}" in found["mend"]
+    data_dir.rmdir()
+    data_dir.write_text("")
+    [found] = diagnose("data folder")
+    assert found["level"] == "problem"
+
+
+def test_the_doctor_names_who_holds_a_port(diagnose: Diagnose) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        found = diagnose("ports", RIVETR_SERVER__PROXY_PORT=str(port))
+    [problem] = [check for check in found if check["level"] != "ok"]
+    assert problem["level"] == "problem"
+    assert f"Port {port} is taken by " in problem["message"] and f"(process {os.getpid()})" in problem["message"]
+
+
+def test_the_doctor_knows_this_instances_own_ports(diagnose: Diagnose, environment: dict[str, str]) -> None:
+    port = free_port()
+    ours = {**environment, "RIVETR_SERVER__API_PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-m", "rivetr", "web"], env=ours, start_new_session=True)
+    try:
+        other = f"{environment['RIVETR_SERVER__DATA_DIR']}-of-another"
+        found: list[dict[str, Any]] = []
+        for _ in range(100):
+            found = diagnose("ports", RIVETR_SERVER__API_PORT=str(port))
+            if "held by this instance" in found[0]["message"]:
+                break
+        assert (found[0]["level"], found[0]["message"]) == (
+            "ok",
+            f"Port {port} (server.api_port) is held by this instance.",
+        )
+        found = diagnose("ports", RIVETR_SERVER__API_PORT=str(port), RIVETR_SERVER__DATA_DIR=other)
+        assert found[0]["level"] == "problem" and "another instance of Rivetr" in found[0]["message"]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_the_doctor_says_what_to_start_without_an_engine(diagnose: Diagnose, tmp_path: Path) -> None:
+    socket_path = str(tmp_path / "no.sock")
+    found = diagnose("container engine", RIVETR_RUNTIME__DOCKER_SOCKET=socket_path, DOCKER_HOST="")[0]
+    assert found["level"] == "problem" and socket_path in found["message"]
+    assert "docker" in found["mend"]
+
+
+def test_the_doctor_misses_git_and_finds_an_old_one(diagnose: Diagnose, tmp_path: Path) -> None:
+    [missing] = diagnose("git", PATH=str(tmp_path))
+    assert missing["level"] == "problem" and "apt-get install git" in missing["mend"]
+    old = tmp_path / "git"
+    old.write_text("#!/bin/sh\necho git version 2.30.2\n")
+    old.chmod(0o755)
+    [found] = diagnose("git", PATH=str(tmp_path))
+    assert found["level"] == "problem" and "2.30.2" in found["message"] and "2.37" in found["mend"]
+
+
+def test_the_doctor_sees_names_that_lead_nowhere_or_here(diagnose: Diagnose) -> None:
+    [found] = diagnose("base domain", RIVETR_PROXY__BASE_DOMAIN="apps.invalid")
+    assert found["level"] == "warning" and "*.apps.invalid" in found["mend"]
+
+
+def test_the_doctor_sees_a_clock_that_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings.time, "time", lambda: 0.0)
+    [found] = surroundings.clock(Settings())
+    assert found.level == "problem" and "1970-01-01" in found.message
+
+
+def test_the_doctor_asks_the_running_instance(diagnose: Diagnose, data_dir: Path, instance: FakeInstance) -> None:
+    data_dir.mkdir(mode=0o700)
+    (data_dir / "address.json").write_text(json.dumps({"url": instance.url}))
+    health = {"status": "ok", "version": "1.0", "web": "ok", "worker": "ok", "proxy": "ok", "runtime": "docker"}
+    instance.on("GET /health", Reply(health), Reply({**health, "status": "degraded", "proxy": "down"}, 503))
+    assert diagnose("processes")[0]["level"] == "ok"
+    [found] = diagnose("processes")
+    assert found["level"] == "problem" and "down: proxy" in found["message"]
+    (data_dir / "address.json").write_text(json.dumps({"url": f"http://127.0.0.1:{free_port()}"}))
+    [found] = diagnose("processes")
+    assert found["level"] == "warning" and "Nothing answers" in found["message"]
+
+
+def test_the_doctor_knows_podmans_wishes(diagnose: Diagnose, tmp_path: Path) -> None:
+    (tmp_path / "podman").write_text("#!/bin/sh\necho podman version 4.3.1\n")
+    (tmp_path / "podman").chmod(0o755)
+    (tmp_path / "git").symlink_to(shutil.which("git") or "/usr/bin/git")
+    variables = {"PATH": str(tmp_path), "RIVETR_RUNTIME__DOCKER_SOCKET": str(tmp_path / "no.sock"), "DOCKER_HOST": ""}
+    [found] = diagnose("podman", **variables)
+    assert "Podman 4.3.1" in found["message"]
+    needs_settings = found["level"] == "warning"
+    assert needs_settings == ("containers.conf.d" in found["mend"])
