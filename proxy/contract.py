@@ -224,6 +224,14 @@ def forget(state: sqlite3.Connection, pid: int) -> None:
     state.execute("DELETE FROM backends WHERE pid = ?", (pid,))
 
 
+def forget_dead(state: sqlite3.Connection, routes_path: str | Path) -> None:
+    """Remove what proxy processes said that did not live to take it back."""
+    alive = {worker.pid for worker in wake(state, routes_path)}
+    for worker in workers(state):
+        if worker.pid not in alive:
+            forget(state, worker.pid)
+
+
 def report(state: sqlite3.Connection, pid: int, backends: Iterable[BackendState]) -> None:
     """Replace what the proxy process `pid` last said of its backends."""
     state.execute("BEGIN IMMEDIATE")

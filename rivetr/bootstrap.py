@@ -2,8 +2,8 @@
 
 import contextlib
 import fcntl
+import os
 import sqlite3
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from rivetr.errors import Misconfigured
 # The newest migration; a test compares it with migrations/versions.
 SCHEMA_HEAD = "0001"
 ROOT = Path(__file__).resolve().parent.parent
-_KEY_CHECK = "This database was sealed with this key."
 
 
 def start(settings: config.Settings, with_database: bool) -> None:
@@ -40,7 +39,8 @@ def migrate_once(settings: config.Settings) -> None:
     with _locked(settings.locks / "migrate.lock"):
         if _schema(settings.database) == SCHEMA_HEAD:
             return
-        done = shell.run(shell.python("rivetr.migrate", str(settings.database)), cwd=ROOT, timeout=600)
+        environment = {**os.environ, "RIVETR_SERVER__DATA_DIR": str(settings.data_dir)}
+        done = shell.run(shell.python("rivetr.migrate"), cwd=ROOT, env=environment, timeout=600)
     if done.status != 0:
         raise Misconfigured(f"The database could not be brought up to date:\n{done.output.strip()}")
 
@@ -64,18 +64,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def check_key(settings: config.Settings) -> None:
-    """Refuse to go on with a key that does not open this database; the first start ever seals the check."""
-    with contextlib.closing(sqlite3.connect(settings.database, timeout=30, isolation_level=None)) as rows:
-        rows.execute("BEGIN IMMEDIATE")
-        found = dict(rows.execute("SELECT key, value FROM settings").fetchall())
-        if "key_check" not in found:
-            rows.execute("INSERT INTO settings VALUES ('key_check', ?)", (crypto.seal(_KEY_CHECK, "key_check"),))
-            rows.execute("INSERT INTO settings VALUES ('instance_id', ?)", (str(uuid.uuid4()),))
-            rows.execute("INSERT INTO settings VALUES ('session_key', ?)", (_sealed_session_key(),))
-        rows.execute("COMMIT")
-    if "key_check" in found:
-        crypto.unseal(found["key_check"], "key_check")
-
-
-def _sealed_session_key() -> str:
-    return crypto.seal(crypto.new_token(), "session_key")
+    """Raises `Misconfigured` unless this process has the key that the database was made with."""
+    with contextlib.closing(sqlite3.connect(settings.database, timeout=30)) as rows:
+        (stored,) = rows.execute("SELECT value FROM settings WHERE key = 'key_check'").fetchone()
+    crypto.check_fingerprint(str(stored))

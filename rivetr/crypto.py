@@ -96,10 +96,25 @@ def unseal(sealed: str, context: str) -> str:
         nonce, body = raw[1 : 1 + _NONCE_BYTES], raw[1 + _NONCE_BYTES :]
         return AESGCM(_current_key()).decrypt(nonce, body, context.encode()).decode()
     except (InvalidTag, ValueError):
-        raise WrongKey(
-            "The secret key does not open what this database holds: start with the key file "
-            f"(secret.key) or {KEY_VARIABLE} that it was written with."
-        ) from None
+        raise _wrong_key() from None
+
+
+def _wrong_key() -> WrongKey:
+    return WrongKey(
+        "The secret key does not open what this database holds: start with the key file "
+        f"(secret.key) or {KEY_VARIABLE} that it was written with."
+    )
+
+
+def fingerprint() -> str:
+    """What tells this key from another and says nothing of it; processes that unseal nothing check just this."""
+    return hmac.new(_current_key(), b"rivetr key fingerprint", hashlib.sha256).hexdigest()
+
+
+def check_fingerprint(stored: str) -> None:
+    """Raises `WrongKey` unless the database was written with this key."""
+    if not same(stored, fingerprint()):
+        raise _wrong_key()
 
 
 def _current_key() -> bytes:

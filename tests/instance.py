@@ -63,9 +63,10 @@ def fetch(
     method: str = "GET",
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
+    address: str = "127.0.0.1",
 ) -> Answer:
     """One request to a port of this machine, with the Host header `host`."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection(address, port, timeout=60)
     try:
         given = {"Host": host or f"127.0.0.1:{port}", **(headers or {})}
         connection.request(method, path, body, given)

@@ -10,15 +10,13 @@ from rivetr import config
 
 
 def run_web() -> None:
-    """Be gunicorn with the control plane; never returns."""
-    from gunicorn.app.wsgiapp import WSGIApplication
-
-    from rivetr.bootstrap import ROOT
-
+    """Be the control plane until a signal ends it."""
+    # gunicorn.conf.py reads the environment only: it must not import us.
     os.environ["RIVETR_SERVER__API_PORT"] = str(config.load().server.api_port)
     os.environ["RIVETR_SERVER__HOST"] = config.load().server.host
-    sys.argv = ["rivetr-web", "--pythonpath", str(ROOT), "--config", str(ROOT / "gunicorn.conf.py"), "app:app"]
-    WSGIApplication("%(prog)s").run()
+    from rivetr.cli.web_server import serve
+
+    serve()
 
 
 def run_worker() -> None:

@@ -1,21 +1,33 @@
 """The certificate for names that have none of their own: signed by itself, for no one's name."""
 
 import os
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from rivetr import shell
+from rivetr.errors import Misconfigured
 
 _VALID = timedelta(days=3650)
 
 
 def ensure_default(folder: Path) -> tuple[Path, Path]:
-    """Paths of chain and key (PEM, 0600), made when they are not there."""
+    """Paths of chain and key (PEM, 0600), made when they are not there. Raises `Misconfigured`."""
     chain, key = folder / "default.pem", folder / "default.key"
     if not (chain.exists() and key.exists()):
         folder.mkdir(mode=0o700, exist_ok=True)
-        certificate, private = _make()
-        _write(key, private)
-        _write(chain, certificate)
+        # The library costs 20 MB that a proxy would keep for ever, so another process makes them.
+        done = shell.run(shell.python("rivetr.issuers.selfsigned", str(chain), str(key)), timeout=60)
+        if done.status != 0:
+            raise Misconfigured(f"The default certificate could not be made: {done.output.strip()}")
     return chain, key
+
+
+def main(chain: Path, key: Path) -> None:
+    """Make both files."""
+    certificate, private = _make()
+    _write(key, private)
+    _write(chain, certificate)
 
 
 def _make() -> tuple[bytes, bytes]:
@@ -50,3 +62,7 @@ def _write(path: Path, content: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
     aside.replace(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

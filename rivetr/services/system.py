@@ -65,13 +65,11 @@ def _size(path: Path) -> int:
 
 def _processes() -> list[dict[str, Any]]:
     """Our processes by name, each with its proportional share of memory (proc(5), smaps_rollup)."""
-    master = os.getppid()
-    # `web` is gunicorn's parent and its one worker, which is us; the parent of all is `rivetr up`, if it is that.
-    named = [("web", os.getpid()), ("web", master), ("worker", _worker_pid())]
+    named = [("web", os.getpid()), ("worker", _worker_pid())]
     named += [("proxy", worker.pid) for worker in routing.live_proxies()]
-    parent = _parent_of(master)
-    if parent and parent == _parent_of(_worker_pid()):
-        named.insert(0, ("up", parent))
+    # Web and worker have one parent when `rivetr up` is it.
+    if os.getppid() == _parent_of(_worker_pid()):
+        named.insert(0, ("up", os.getppid()))
     return [{"name": name, "pid": pid, "memory_bytes": _pss(pid)} for name, pid in named if pid]
 
 

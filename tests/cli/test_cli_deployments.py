@@ -125,8 +125,12 @@ def test_ctrl_c_leaves_the_deployment_running_and_says_so(
     app: FakeInstance, environment: dict[str, str], tmp_path: Path
 ) -> None:
     app.on(STREAM, events(LINES[0]))
+    # A job in the background of a shell inherits that Ctrl-C is ignored; a person's terminal does not.
+    started = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import rivetr.cli as c; c.main()"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "rivetr", "deploy", "web", "--wait"],
+        [sys.executable, "-c", started, "deploy", "web", "--wait"],
         cwd=tmp_path,
         env={**environment, "RIVETR_URL": app.url, "RIVETR_TOKEN": TOKEN},
         stdout=subprocess.PIPE,

@@ -16,8 +16,6 @@ from typing import Any
 
 import pytest
 
-from rivetr.cli.checks import surroundings
-from rivetr.config import Settings
 from tests.cli.conftest import Rivetr
 from tests.cli.fake_instance import FakeInstance, Reply
 from tests.instance import free_port
@@ -223,10 +221,14 @@ def test_the_doctor_sees_names_that_lead_nowhere_or_here(diagnose: Diagnose) -> 
     assert found["level"] == "warning" and "*.apps.invalid" in found["mend"]
 
 
-def test_the_doctor_sees_a_clock_that_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surroundings.time, "time", lambda: 0.0)
-    [found] = surroundings.clock(Settings())
-    assert found.level == "problem" and "1970-01-01" in found.message
+def test_the_doctor_sees_a_clock_that_is_behind(diagnose: Diagnose, data_dir: Path) -> None:
+    assert diagnose("clock")[0]["level"] == "ok"
+    data_dir.mkdir(mode=0o700)
+    (data_dir / "huey.db").touch()
+    tomorrow = time.time() + 86400
+    os.utime(data_dir / "huey.db", (tomorrow, tomorrow))
+    [found] = diagnose("clock")
+    assert found["level"] == "problem" and time.strftime("%Y-%m-%d", time.gmtime(tomorrow)) in found["message"]
 
 
 def test_the_doctor_asks_the_running_instance(diagnose: Diagnose, data_dir: Path, instance: FakeInstance) -> None:

@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,10 @@ def test_apps_create_sends_what_was_given_and_nothing_else(instance: FakeInstanc
 
 
 def test_env_list_shows_no_secret(instance: FakeInstance, remote: Rivetr) -> None:
-    rows = [{"key": "A", "value": "1\n2", "is_secret": False}, {"key": "PW", "value": None, "is_secret": True}]
+    rows: list[dict[str, Any]] = [
+        {"key": "A", "value": "1\n2", "is_secret": False},
+        {"key": "PW", "value": None, "is_secret": True},
+    ]
     instance.on("GET /api/apps/a/env-vars?limit=200", items(*rows))
     assert remote("env", "list", "a").stdout.splitlines() == ["KEY  VALUE", "A    1\\n2", "PW   (secret)"]
     assert json.loads(remote("env", "list", "a", "--json").stdout)["items"] == rows
@@ -84,7 +88,7 @@ def test_env_unset_removes_each(instance: FakeInstance, remote: Rivetr) -> None:
 
 
 def test_routes_is_a_table(instance: FakeInstance, remote: Rivetr) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"domain": "a.localhost", "path_prefix": "/", "backends": ["10.0.0.2:80", "10.0.0.3:80"], "app": "a"},
         {"domain": "b.localhost", "path_prefix": "/api", "backends": [], "app": None},
     ]

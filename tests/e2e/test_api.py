@@ -155,7 +155,7 @@ def test_system_names_versions_disk_queue_and_every_process(rivetr: Instance) ->
     assert found["runtime"]["type"] == "docker"
     assert found["disk"]["free_bytes"] > 0
     assert found["database"]["integrity"] == "ok"
-    assert [process["name"] for process in found["processes"]] == ["up", "web", "web", "worker", "proxy"]
+    assert [process["name"] for process in found["processes"]] == ["up", "web", "worker", "proxy"]
     assert all(process["memory_bytes"] > 0 for process in found["processes"])
 
 

@@ -14,6 +14,7 @@ from rivetr.cli.checks.finding import Finding, ok, problem, warning
 from rivetr.errors import Misconfigured
 
 _TIGHT_BYTES, _LITTLE_BYTES = 2**30, 5 * 2**30
+_ALEMBIC = "alembic_version"
 
 
 def data_folder(settings: config.Settings) -> Iterator[Finding]:
@@ -47,27 +48,24 @@ def database(settings: config.Settings) -> Iterator[Finding]:
         yield ok("database", f"{settings.database} is made at the first start.")
         return
     try:
-        schema, sealed = _read(settings.database)
+        schema, has_check = _read(settings.database)
     except sqlite3.Error as error:
         mend = "Run the doctor as the user who runs Rivetr; if the file is damaged, bring back a backup."
         yield problem("database", f"{settings.database} cannot be read ({error}).", mend)
         return
     yield _schema(settings, schema)
-    if sealed is not None:
-        yield _key(settings, sealed)
+    if has_check:
+        yield _key(settings)
 
 
-def _read(file: Path) -> tuple[str | None, str | None]:
-    """The schema's version, and the text that was sealed to check keys with."""
+def _read(file: Path) -> tuple[str | None, bool]:
+    """The schema's version, and whether there is something to check keys with."""
     with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=5)) as rows:
         tables = {name for (name,) in rows.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         schema = rows.execute("SELECT version_num FROM alembic_version").fetchone() if _ALEMBIC in tables else None
-        query = "SELECT value FROM settings WHERE key = 'key_check'"
-        sealed = rows.execute(query).fetchone() if "settings" in tables else None
-    return (schema[0] if schema else None), (sealed[0] if sealed else None)
-
-
-_ALEMBIC = "alembic_version"
+        query = "SELECT 1 FROM settings WHERE key = 'key_check'"
+        has_check = "settings" in tables and rows.execute(query).fetchone() is not None
+    return (schema[0] if schema else None), has_check
 
 
 def _schema(settings: config.Settings, schema: str | None) -> Finding:
@@ -80,7 +78,7 @@ def _schema(settings: config.Settings, schema: str | None) -> Finding:
     return warning("database", message, "The next start brings it up to date; 'rivetr migrate' does so now.")
 
 
-def _key(settings: config.Settings, sealed: str) -> Finding:
+def _key(settings: config.Settings) -> Finding:
     variables = (crypto.KEY_VARIABLE, f"{crypto.KEY_VARIABLE}_FILE")
     has_key = (settings.data_dir / "secret.key").exists() or any(name in os.environ for name in variables)
     if not has_key:
@@ -89,7 +87,7 @@ def _key(settings: config.Settings, sealed: str) -> Finding:
         return problem("key", message, f"Bring back secret.key from a backup, or set {crypto.KEY_VARIABLE}.")
     try:
         crypto.use_key(crypto.load_key(settings.data_dir))
-        crypto.unseal(sealed, "key_check")
+        bootstrap.check_key(settings)
     except Misconfigured as error:
         return problem("key", "The key does not open the database.", error.message)
     return ok("key", "The key opens the database.")

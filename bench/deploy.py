@@ -1,0 +1,119 @@
+"""Time from POST deploy to the new version answering through the proxy, beside the same done by hand.
+
+`make bench-deploy [ROUNDS=n]`. The floor is the engine's own command line: build, run, poll until the new
+container answers. Both take the same repository; cached (nothing changed, so every layer is there) and
+uncached (one layer changed). Rounds alternate, so that a noisy machine disturbs both alike.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+from bench.table import show
+from tests.git_server import Repository, web_app
+from tests.instance import Instance, fetch, running
+
+NAME = "bench"
+POLL_SECONDS = 0.005
+
+
+def main() -> None:
+    """Run the rounds and print medians and their difference."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as instance:
+        source = Repository(Path(folder) / "source", web_app("first"))
+        instance.create_app(NAME, source.file_url, healthcheck="/health")
+        instance.deploy(NAME)
+        rows = [_measure(kind, instance, source, rounds) for kind in ("cached", "uncached")]
+    show("Seconds until the new version answers (median, least to most)", _HEAD, rows)
+
+
+_HEAD = ("", "rivetr", "by hand", "difference", "ratio", "rivetr range", "by hand range")
+
+
+def _measure(kind: str, instance: Instance, source: Repository, rounds: int) -> list[str]:
+    ours, floor = [], []
+    for _ in range(rounds):
+        floor.append(_by_hand(source, _next_page(kind, source)))
+        ours.append(_by_rivetr(instance, _next_page(kind, source)))
+    left, right = statistics.median(ours), statistics.median(floor)
+    return [
+        kind,
+        f"{left:.2f}",
+        f"{right:.2f}",
+        f"{left - right:+.2f}",
+        f"{left / right:.2f}",
+        f"{min(ours):.2f} to {max(ours):.2f}",
+        f"{min(floor):.2f} to {max(floor):.2f}",
+    ]
+
+
+def _next_page(kind: str, source: Repository) -> str | None:
+    """Change one layer when the cache is not to hit; gives the text that only the new version answers."""
+    if kind == "cached":
+        return None
+    page = uuid.uuid4().hex
+    source.commit({"www/index.html": page}, "Another page")
+    return page
+
+
+def _by_rivetr(instance: Instance, page: str | None) -> float:
+    begun = time.monotonic()
+    answer = instance.call("POST", f"/api/apps/{NAME}/deploy")
+    assert answer.status == 202, answer.text
+    if page is None:
+        # The pages are equal, so the new version is known by its deployment's state.
+        deployment = answer.json["id"]
+        _poll(lambda: instance.get(f"/api/deployments/{deployment}")["status"] == "running")
+    else:
+        _poll(lambda: instance.visit(f"{NAME}.localhost").text == page)
+    seconds = time.monotonic() - begun
+    # What comes after the answer (draining, stopping the old one) must not run into the next round.
+    instance.ended(answer.json["id"])
+    return seconds
+
+
+def _by_hand(source: Repository, page: str | None) -> float:
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    wanted = page or (source.folder / "www/index.html").read_text()
+    begun = time.monotonic()
+    _run(["git", "clone", "--quiet", "--depth", "1", source.file_url, f"{source.folder}-{name}"], environment)
+    _run(["docker", "build", "--quiet", "--tag", name, f"{source.folder}-{name}"], environment)
+    _run(["docker", "run", "--detach", "--init", "--name", name, name], environment)
+    address = _run(["docker", "inspect", "--format", "{{.NetworkSettings.IPAddress}}", name], environment)
+    _poll(lambda: fetch(3000, host=address, address=address).text == wanted)
+    seconds = time.monotonic() - begun
+    _run(["docker", "rm", "--force", name], environment)
+    _run(["docker", "rmi", "--no-prune", name], environment)
+    return seconds
+
+
+def _run(argv: list[str], environment: dict[str, str]) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+
+
+def _poll(look: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if look():
+                return
+        except (OSError, HTTPException):
+            # It does not listen yet.
+            pass
+        time.sleep(POLL_SECONDS)
+    raise TimeoutError("no answer within 60 s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""How benchmarks print: aligned columns, one row a thing, figures side by side."""
+
+from collections.abc import Sequence
+
+
+def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a titled table; the first column is left-aligned, the others right."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    print(f"\n{title}")
+    for row in (head, *rows):
+        first, *others = (cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths)))
+        print("  " + "  ".join([first, *others]))

@@ -1,0 +1,32 @@
+"""gunicorn's worker as this very process, without gunicorn's own parent.
+
+Our supervisor (or systemd) is the parent already; gunicorn's would only cost its 15 MB
+(docs/decisions/0004-supervisor.md). Everything else is gunicorn's: configuration, sockets, the worker.
+"""
+
+import os
+import sys
+
+from gunicorn import sock
+from gunicorn.app.wsgiapp import WSGIApplication
+
+from rivetr.bootstrap import ROOT
+
+
+def serve() -> None:
+    """Serve `app:app` as gunicorn.conf.py says, until SIGTERM."""
+    sys.argv = ["rivetr-web", "--pythonpath", str(ROOT), "--config", str(ROOT / "gunicorn.conf.py"), "app:app"]
+    application = WSGIApplication("%(prog)s")
+    settings = application.cfg
+    log = settings.logger_class(settings)
+    worker = settings.worker_class(
+        age=1,
+        ppid=os.getppid(),
+        sockets=sock.create_sockets(settings, log),
+        app=application,
+        timeout=settings.timeout,
+        cfg=settings,
+        log=log,
+    )
+    worker.pid = os.getpid()
+    worker.init_process()
