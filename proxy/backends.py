@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import gevent
-from gevent import Greenlet
+from greenlet import greenlet
 
 from proxy.contract import Backend, BackendState, Route
 
@@ -20,7 +20,7 @@ class Backends:
 
     def __init__(self, drain_seconds: float) -> None:
         self._drain_seconds = drain_seconds
-        self._in_flight: dict[str, set[Greenlet]] = {}
+        self._in_flight: dict[str, set[greenlet]] = {}
         self._departed: dict[str, tuple[int, float]] = {}
         self._health: dict[str, str] = {}
         self._turns: dict[tuple[str, str], Iterator[int]] = {}

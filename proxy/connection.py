@@ -67,7 +67,7 @@ class Connection:
                 # An empty line before a request is skipped (RFC 9112, 2.2).
                 while self._stream.buffer.startswith(b"\r\n"):
                     del self._stream.buffer[:2]
-                if self._stream.buffer not in (b"", b"\r"):
+                if self._stream.buffer and self._stream.buffer != b"\r":
                     return True
                 if self._service.stopping:
                     return False

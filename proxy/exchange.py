@@ -40,7 +40,7 @@ class Exchange:
         self._fields = fields
         # A body that is here already is sent with the head, and may be sent again.
         self._body = self._body_at_hand()
-        self._pump: Greenlet | None = None
+        self._pump: Greenlet[..., None] | None = None
         self._pump_error: Exception | None = None
 
     def _body_at_hand(self) -> bytes | None:

@@ -4,6 +4,7 @@ Our supervisor (or systemd) is the parent already; gunicorn's would only cost it
 (docs/decisions/0004-supervisor.md). Everything else is gunicorn's: configuration, sockets, the worker.
 """
 
+import logging
 import os
 import sys
 
@@ -18,6 +19,8 @@ def serve() -> None:
     sys.argv = ["rivetr-web", "--pythonpath", str(ROOT), "--config", str(ROOT / "gunicorn.conf.py"), "app:app"]
     application = WSGIApplication("%(prog)s")
     settings = application.cfg
+    # It writes a line a request; who asked what is the access log of whatever stands in front.
+    logging.getLogger("geventwebsocket").setLevel(logging.WARNING)
     log = settings.logger_class(settings)
     worker = settings.worker_class(
         age=1,

@@ -4,7 +4,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import TimeoutExpired
 
 from rivetr import config, shell
 from rivetr.cli.checks.finding import Finding, ok, problem, warning
@@ -89,7 +88,7 @@ def git(settings: config.Settings) -> Iterator[Finding]:
 def _version_text(program: str) -> str:
     try:
         done = shell.run([program, "--version"], timeout=_SECONDS)
-    except (OSError, TimeoutExpired):
+    except OSError:
         return ""
     match = re.search(r"\d+(\.\d+)+", done.output)
     return match[0] if match and done.status == 0 else ""
