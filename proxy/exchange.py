@@ -97,7 +97,7 @@ class Exchange:
             self._pump = gevent.spawn(self._pump_body, upstream)
         deadline = time.monotonic() + FIRST_BYTE_SECONDS
         while True:
-            raw = upstream.head(deadline - time.monotonic() if self._body is not None else QUIET_SECONDS)
+            raw = upstream.response_head(deadline - time.monotonic() if self._body is not None else QUIET_SECONDS)
             response = parse_response(raw, self._request.method)
             if response.status == 101:
                 if not (self._request.is_websocket and response.is_websocket):

@@ -15,6 +15,7 @@ _LOOK_SECONDS = 2.0
 # Every wait for a body's next piece, and for a peer to take one.
 STALL_SECONDS = 60.0
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+_SLOPPY_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _LONGEST_CHUNK_LINE = 4096
 _MOST_TRAILER_BYTES = 16 * 1024
@@ -76,8 +77,22 @@ class Stream:
         except OSError as error:
             raise Ended from error
 
+    def response_head(self, seconds: float) -> bytes:
+        """A backend's next head with CR LF line ends, whatever it sent (RFC 9112, 2.2: LF may be taken for one).
+
+        Many programs behind us are sloppy there; requests come from strangers and get no such leave.
+        """
+        deadline = time.monotonic() + seconds
+        while (end := _SLOPPY_END.search(self.buffer)) is None:
+            if len(self.buffer) > MAX_HEAD:
+                raise Refused(502, "The answer's head is too large.")
+            self.fill(deadline - time.monotonic())
+        head = bytes(self.buffer[: end.start()])
+        del self.buffer[: end.end()]
+        return head.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
     def head(self, seconds: float) -> bytes:
-        """The next message's head without its final empty line. Raises `Ended`, `TimeoutError`, `Refused`."""
+        """The next request's head without its final empty line. Raises `Ended`, `TimeoutError`, `Refused`."""
         searched = 0
         deadline = time.monotonic() + seconds
         while True:

@@ -2,8 +2,12 @@
 
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 from rivetr import bootstrap, config, shell
+
+if TYPE_CHECKING:
+    from rivetr.runtimes.base import Runtime
 
 
 def main(job: str, id: str, parent: int) -> None:
@@ -14,39 +18,41 @@ def main(job: str, id: str, parent: int) -> None:
     _JOBS[job](id)
 
 
+def _engine() -> "Runtime":
+    from rivetr.runtimes.detect import current
+
+    return current(config.current().runtime)
+
+
 def _deploy(id: str) -> None:
     from rivetr.engine import pipeline
     from rivetr.engine.reconcile import held
-    from rivetr.runtimes.detect import current
     from rivetr.services import deployments
 
     with held(id) as mine:
         if mine:
-            pipeline.run(id, current(config.current().runtime))
+            pipeline.run(id, _engine)
     deployments.enqueue_next(id)
 
 
 def _reconcile(id: str) -> None:
     from rivetr.engine.reconcile import reconcile
-    from rivetr.runtimes.detect import current
     from rivetr.services import deployments
 
-    reconcile(current(config.current().runtime))
+    reconcile(_engine)
     deployments.enqueue_pending()
 
 
 def _stop_app(id: str) -> None:
     from rivetr.engine.containers import stop_app
-    from rivetr.runtimes.detect import current
 
-    stop_app(id, current(config.current().runtime))
+    stop_app(id, _engine())
 
 
 def _remove_app(id: str) -> None:
     from rivetr.engine.containers import remove_app
-    from rivetr.runtimes.detect import current
 
-    remove_app(id, current(config.current().runtime))
+    remove_app(id, _engine())
 
 
 _JOBS = {"deploy": _deploy, "reconcile": _reconcile, "stop-app": _stop_app, "remove-app": _remove_app}

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 # So that nobody else needs to know the module behind these.
 Process = subprocess.Popen[bytes]
@@ -56,6 +56,13 @@ def start(argv: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] |
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+
+
+def set_name(name: str) -> None:
+    """Be called `name` (15 characters at most) in `ps` and `top`; see prctl(2)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def end_with_parent(parent: int) -> None:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from rivetr.shell import end_with_parent, set_name
+
 log = logging.getLogger("rivetr.supervisor")
 
 STOP_SECONDS = 9.0
@@ -39,6 +41,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Start all and look after them; returns when all have ended after a signal."""
+        set_name("rivetr-up")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         # Waited for with a time limit instead of being handled, so a death is seen at once.
@@ -116,7 +119,7 @@ def _start(child: Child) -> None:
         return
     status = 1
     try:
-        _become_child(parent)
+        _become_child(child.name, parent)
         child.main()
         status = 0
     except SystemExit as exit:
@@ -131,8 +134,8 @@ def _start(child: Child) -> None:
         os._exit(status)
 
 
-def _become_child(parent: int) -> None:
-    from rivetr.shell import end_with_parent
+def _become_child(name: str, parent: int) -> None:
+    set_name(f"rivetr-{name}")
 
     # Ctrl-C reaches the whole foreground group; ending in order is the parent's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

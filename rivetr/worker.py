@@ -4,16 +4,19 @@ import fcntl
 import logging
 import os
 import threading
+import time
 from pathlib import Path
 from typing import IO
 
 from rivetr import bootstrap, config, queue, tasks  # noqa: F401 - Huey knows the tasks once they are imported
 from rivetr.engine import spawn
 from rivetr.errors import Misconfigured
+from rivetr.runtimes import detect
 
 # How many tasks wait for their child at once; builds have a limit of their own (build.concurrency).
 TASKS_AT_ONCE = 4
 _CHILD_PATIENCE_SECONDS = 6.0
+_ENGINE_LOOK_SECONDS = 10.0
 
 
 def main() -> None:
@@ -25,7 +28,7 @@ def main() -> None:
     lock = _hold(settings.locks / "worker.lock")
     queue.huey.storage.listen()
     # What the last worker left is settled beside the first tasks: a deployment waits for no one.
-    threading.Thread(target=spawn.run, args=("reconcile", "start"), daemon=True).start()
+    threading.Thread(target=_reconcile_now_and_when_an_engine_appears, args=(settings,), daemon=True).start()
     consumer = queue.huey.create_consumer(
         workers=TASKS_AT_ONCE, periodic=False, check_worker_health=False, scheduler_interval=60
     )
@@ -34,6 +37,18 @@ def main() -> None:
     finally:
         spawn.stop_all(_CHILD_PATIENCE_SECONDS)
         lock.close()
+
+
+def _reconcile_now_and_when_an_engine_appears(settings: config.Settings) -> None:
+    """An engine that was away may have ended containers, or given them other addresses."""
+    seen = detect.sighting(settings.runtime)
+    spawn.run("reconcile", "start")
+    while True:
+        time.sleep(_ENGINE_LOOK_SECONDS)
+        now = detect.sighting(settings.runtime)
+        if now is not None and now != seen:
+            spawn.run("reconcile", "engine")
+        seen = now
 
 
 def _hold(path: Path) -> IO[str]:

@@ -145,10 +145,12 @@ class Instance:
         return time.monotonic() - begun
 
     def children(self) -> dict[str, int]:
-        """Process ids of proxy, web and worker, in the order they were started."""
+        """Process ids by name: proxy, web and worker, those that live now."""
         assert self.process is not None
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return dict(zip(("proxy", "web", "worker"), sorted(map(int, listed.split())), strict=True))
+        return {
+            Path(f"/proc/{pid}/comm").read_text().strip().removeprefix("rivetr-"): int(pid) for pid in listed.split()
+        }
 
     def setup_link(self) -> str:
         """The newest one-time link that was printed."""

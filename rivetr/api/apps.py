@@ -35,7 +35,7 @@ def get_app(app: str) -> App:
 @blueprint.put("/apps/<app>")
 @operation("Replace an app's settings", body=AppSpec, answer=AppAnswer)
 def put_app(app: str, values: dict[str, Any]) -> App:
-    return apps.update(actor(), app, values)
+    return apps.replace(actor(), app, values)
 
 
 @blueprint.patch("/apps/<app>")

@@ -5,6 +5,7 @@ marked `websocket=True`; gevent-websocket has answered 101 by then, so refusals 
 """
 
 import json
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,13 +91,19 @@ def _socket(messages: Any) -> Response:
                 socket.send_frame("", socket.OPCODE_PING)
             else:
                 socket.send(json.dumps(message))
-        socket.close(_NORMAL)
+        _close(socket, _NORMAL, "")
     except RivetrError as error:
-        socket.close(_POLICY_VIOLATION, error.message[:120])
+        _close(socket, _POLICY_VIOLATION, error.message)
     except OSError:
         # The reader went away; the generator's own clean-up has run by then.
         socket.close()
     return Response("")
+
+
+def _close(socket: Any, code: int, reason: str) -> None:
+    """Say why (RFC 6455, 5.5.1); gevent-websocket's own `close` leaves the code out."""
+    socket.send_frame(struct.pack("!H", code) + reason.encode()[:120], socket.OPCODE_CLOSE)
+    socket.close()
 
 
 def _refuse_other_origins() -> None:

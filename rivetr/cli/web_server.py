@@ -7,6 +7,7 @@ Our supervisor (or systemd) is the parent already; gunicorn's would only cost it
 import logging
 import os
 import sys
+from typing import Any
 
 from gunicorn import sock
 from gunicorn.app.wsgiapp import WSGIApplication
@@ -22,10 +23,12 @@ def serve() -> None:
     # It writes a line a request; who asked what is the access log of whatever stands in front.
     logging.getLogger("geventwebsocket").setLevel(logging.WARNING)
     log = settings.logger_class(settings)
-    worker = settings.worker_class(
+    # The types package knows the sockets by another name than the worker.
+    listeners: Any = sock.create_sockets(settings, log)
+    worker: Any = settings.worker_class(
         age=1,
         ppid=os.getppid(),
-        sockets=sock.create_sockets(settings, log),
+        sockets=listeners,
         app=application,
         timeout=settings.timeout,
         cfg=settings,

@@ -7,7 +7,7 @@ frees however its process ends; so an unfinished row whose lock is free has nobo
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sqlalchemy import select
@@ -16,6 +16,7 @@ from rivetr import config
 from rivetr.db import now, session, transaction
 from rivetr.engine import routing
 from rivetr.engine.pipeline.recording import finish
+from rivetr.engine.pipeline.switch import STOP_GRACE_SECONDS
 from rivetr.errors import RivetrError, RuntimeUnavailable, StageFailed
 from rivetr.models import App, Deployment, DeploymentStage, Setting
 from rivetr.models.deployment import ACTIVE, STAGE_STATUS
@@ -42,7 +43,7 @@ def _lock_file(deployment_id: str) -> Path:
     return config.current().locks / f"deployment-{deployment_id}.lock"
 
 
-def reconcile(runtime: Runtime) -> None:
+def reconcile(connect: Callable[[], Runtime]) -> None:
     """End abandoned deployments, remove strays that carry our label, publish what should serve."""
     for deployment_id in session().scalars(select(Deployment.id).where(Deployment.status.in_(ACTIVE))).all():
         session().commit()
@@ -51,7 +52,7 @@ def reconcile(runtime: Runtime) -> None:
                 _end(deployment_id)
     # Without an engine the routes still hold: containers may well answer while it does not.
     with contextlib.suppress(RuntimeUnavailable):
-        _settle_containers(runtime)
+        _settle_containers(connect())
     routing.publish()
 
 
@@ -80,21 +81,39 @@ def _end(deployment_id: str) -> None:
 def _settle_containers(runtime: Runtime) -> None:
     """Remove containers of deployments that neither serve nor run; bring back and re-address those that serve."""
     instance = session().get_one(Setting, "instance_id").value
-    keep = set(session().scalars(select(Deployment.id).where(Deployment.status.in_(ACTIVE))))
-    apps = session().scalars(select(App).where(App.live_deployment_id.is_not(None))).all()
-    wanted = {app.live_deployment_id: app.is_stopped for app in apps}
     session().commit()
-    found: dict[str, list[Container]] = {}
+    serving: dict[str, list[Container]] = {}
     for container in runtime.containers({LABEL_INSTANCE: instance}):
         deployment_id = container.labels.get(LABEL_DEPLOYMENT, "")
-        if deployment_id in wanted:
-            if not wanted[deployment_id] and container.status != "running":
-                container = _started(container, runtime)
-            found.setdefault(deployment_id, []).append(container)
-        elif deployment_id not in keep:
+        # Asked for each container anew: deployments go on while we look.
+        role = _role(deployment_id)
+        if role == "serving":
+            container = container if container.status == "running" else _started(container, runtime)
+            serving.setdefault(deployment_id, []).append(container)
+        elif role == "stopped":
+            runtime.stop(container.id, STOP_GRACE_SECONDS)
+        elif role == "stray":
             runtime.remove(container.id)
-    for deployment_id, containers in found.items():
+    for deployment_id, containers in serving.items():
         _readdress(deployment_id, containers)
+
+
+def _role(deployment_id: str) -> str:
+    """What a deployment's containers are for: `busy` ones are another process's business."""
+    try:
+        deployment = session().get(Deployment, deployment_id)
+        if deployment is None:
+            return "stray"
+        app = session().get_one(App, deployment.app_id)
+        # A switch drains the old version's containers while its own deployment is still active.
+        active = select(Deployment.id).where(Deployment.app_id == app.id, Deployment.status.in_(ACTIVE))
+        if session().scalar(active.limit(1)) is not None:
+            return "busy"
+        if app.live_deployment_id != deployment_id:
+            return "stray"
+        return "stopped" if app.is_stopped else "serving"
+    finally:
+        session().commit()
 
 
 def _started(container: Container, runtime: Runtime) -> Container:

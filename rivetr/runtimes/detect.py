@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from http.client import HTTPException
 
 from rivetr import config
@@ -14,9 +15,18 @@ _PING_SECONDS = 2.0
 
 def ping(settings: config.Runtime) -> str | None:
     """The name of the engine that answers now (`docker`), or None; takes 2 seconds at most per socket."""
+    return "docker" if sighting(settings) else None
+
+
+def sighting(settings: config.Runtime) -> tuple[str, int] | None:
+    """The socket of the engine that answers now, and when that was made (ns): another one is an engine restarted."""
     if settings.type == "podman":
         return None
-    return "docker" if any(_complaint(path) is None for path in _sockets(settings)) else None
+    for path in _sockets(settings):
+        if _complaint(path) is None:
+            with suppress(OSError):
+                return path, os.stat(path).st_ctime_ns
+    return None
 
 
 def current(settings: config.Runtime) -> Runtime:

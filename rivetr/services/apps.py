@@ -55,6 +55,12 @@ def update(actor: Actor, id_or_name: str, changes: Mapping[str, Any]) -> App:
     return app
 
 
+def replace(actor: Actor, id_or_name: str, values: Mapping[str, Any]) -> App:
+    """Make the app just what `values` (a whole `AppSpec`) say. Raises as `update`."""
+    hosts = values["domains"] if values["domains"] is not None else [values["domain"]] if values["domain"] else []
+    return update(actor, id_or_name, {**values, "domains": hosts})
+
+
 def _check(values: Mapping[str, Any]) -> None:
     settings = config.current()
     if "git_url" in values:

@@ -23,13 +23,19 @@ def deploy(actor: Actor, id_or_name: str, ref: str | None, trigger: str = "manua
 
 def enqueue(actor: Actor, app: App, ref: str, trigger: str, like: Deployment | None) -> Deployment:
     """Write the deployment down and wake the worker; `like` is one whose release is brought back."""
-    with transaction() as rows:
-        deployment = Deployment(app_id=app.id, ref=ref, trigger=trigger, requested_by=actor.name)
-        if like is not None:
-            deployment.release_id = like.release_id
-            deployment.commit_sha, deployment.commit_message = like.commit_sha, like.commit_message
-        rows.add(deployment)
+    with transaction():
+        deployment = add(actor, app, ref, trigger, like)
     tasks.deploy(deployment.id)
+    return deployment
+
+
+def add(actor: Actor, app: App, ref: str, trigger: str, like: Deployment | None = None) -> Deployment:
+    """Write a deployment down inside the caller's transaction; who calls must wake the worker after it."""
+    deployment = Deployment(app_id=app.id, ref=ref, trigger=trigger, requested_by=actor.name)
+    if like is not None:
+        deployment.release_id = like.release_id
+        deployment.commit_sha, deployment.commit_message = like.commit_sha, like.commit_message
+    session().add(deployment)
     return deployment
 
 

@@ -39,7 +39,8 @@ def set_up(login: LoginManager, csrf: CSRFProtect, app: Flask) -> None:
 
 def _is_authenticated_by_cookie() -> bool:
     """Pages always are; the API only without a bearer token; webhooks sign their bodies."""
-    if request.blueprint == "hooks":
+    if request.endpoint is None or request.blueprint == "hooks":
+        # Without an endpoint it ends as 404 or 405, which change nothing.
         return False
     if request.blueprint == "api":
         return "Authorization" not in request.headers and bool(current_user.is_authenticated)

@@ -64,7 +64,7 @@ def test_wrong_tokens_are_refused(rivetr: Instance, body: dict[str, Any], field:
 
 def test_an_app_is_found_by_name_and_id_and_changed_by_field(rivetr: Instance) -> None:
     made = rivetr.create_app("fields", URL)
-    wanted = {
+    wanted: dict[str, Any] = {
         "branch": "main", "dockerfile": "Dockerfile", "domain": None, "domains": [], "port": 3000, "healthcheck": None,
         "environment": "production", "project_id": None, "strategy": "rolling", "replicas": 1, "auto_deploy": True,
     }  # fmt: skip
@@ -181,7 +181,7 @@ def test_a_deployment_is_followed_over_a_websocket_to_its_end(rivetr: Instance, 
     header = [f"Authorization: Bearer {ADMIN_TOKEN}"]
     url = f"ws://127.0.0.1:{rivetr.api_port}/api/deployments/{id}/logs/stream"
     connection = websocket.create_connection(url, header=header, timeout=30)
-    messages = []
+    messages: list[dict[str, Any]] = []
     while not messages or "status" not in messages[-1]:
         messages.append(json.loads(connection.recv()))
     assert messages[-1] == {"status": "running"}

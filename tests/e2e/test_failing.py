@@ -16,9 +16,9 @@ Make = Callable[..., Repository]
 @pytest.mark.parametrize(
     ("fields", "field", "words"),
     [
-        ({"name": "No_Label"}, "name", "letters"),
+        ({"name": "No_Label"}, "name", "DNS label"),
         ({"name": "a" * 64}, "name", "63"),
-        ({"name": "-x"}, "name", "letter"),
+        ({"name": "-x"}, "name", "DNS label"),
         ({"name": None}, "name", "null"),
         ({"port": 0}, "port", "1 to 65535"),
         ({"port": 65536}, "port", "1 to 65535"),
@@ -30,8 +30,8 @@ Make = Callable[..., Repository]
         ({"git_url": "gopher://example.com/x"}, "git_url", "https"),
         ({"git_url": "https://user:secret@example.com/x.git"}, "git_url", "credentials"),
         ({"git_url": "ssh://-oProxyCommand=x/y"}, "git_url", "host"),
-        ({"branch": "-x"}, "branch", "-"),
-        ({"branch": "a..b"}, "branch", ".."),
+        ({"branch": "-x"}, "branch", "such as main"),
+        ({"branch": "a..b"}, "branch", "such as main"),
         ({"dockerfile": "../Dockerfile"}, "dockerfile", ".."),
         ({"dockerfile": "/etc/passwd"}, "dockerfile", "repository"),
         ({"domain": "no domain"}, "domain", "host name"),
@@ -57,7 +57,7 @@ def test_a_name_or_domain_that_is_taken_is_a_conflict(rivetr: Instance) -> None:
     rivetr.create_app("owner", url, domain="owned.example.com")
     again = rivetr.call("POST", "/api/apps", {"name": "owner", "git_url": url})
     assert (again.status, again.json["error"]["fields"]) == (409, {"name": "is taken"})
-    other = rivetr.call("POST", "/api/apps", {"name": "other", "git_url": url, "domain": "OWNED.example.com."})
+    other = rivetr.call("POST", "/api/apps", {"name": "other", "git_url": url, "domain": "OWNED.example.com"})
     assert other.status == 409
     assert "owned.example.com" in other.json["error"]["message"]
     assert rivetr.call("GET", "/api/apps/other").status == 404
@@ -85,8 +85,8 @@ BROKEN = "FROM busybox:latest\nRUN echo before; false\n"
 @pytest.mark.parametrize(
     ("files", "fields", "stage", "words"),
     [
-        ({"README": "none"}, {}, "build", ["no Dockerfile", "Dockerfile path"]),
-        ({"Dockerfile": BROKEN}, {}, "build", ["RUN echo before; false"]),
+        ({"README": "none"}, {}, "build", ["no 'Dockerfile'", "add a Dockerfile"]),
+        ({"Dockerfile": BROKEN}, {}, "build", ["echo before; false", "code: 1"]),
         ({"Dockerfile": "FRM busybox\n"}, {}, "build", ["FRM"]),
         ({"Dockerfile": CRASHING}, {}, "health", ["exit", "3", "no database"]),
         ({"Dockerfile": 'FROM busybox:latest\nCMD ["/nope"]\n'}, {}, "deploy", ["/nope"]),

@@ -54,12 +54,16 @@ def test_rows_changed_outside_a_transaction_are_refused(database: Path) -> None:
 
 
 def test_an_error_rolls_back_and_a_nested_transaction_joins(database: Path) -> None:
-    with pytest.raises(ZeroDivisionError), db.transaction() as rows:
-        rows.add(Setting(key="half", value="1"))
-        with db.transaction() as inner:
-            assert inner is rows
-            inner.add(Setting(key="other", value="1"))
-        raise ZeroDivisionError
+    def fail() -> None:
+        with db.transaction() as rows:
+            rows.add(Setting(key="half", value="1"))
+            with db.transaction() as inner:
+                assert inner is rows
+                inner.add(Setting(key="other", value="1"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert db.session().get(Setting, "half") is None
     assert db.session().get(Setting, "other") is None
     db.release()

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rivetr.engine.pipeline.build import build
@@ -21,8 +21,11 @@ from rivetr.runtimes.base import Image, Runtime
 _logger = logging.getLogger(__name__)
 
 
-def run(deployment_id: str, runtime: Runtime) -> None:
-    """Bring one deployment live, or end it with a sentence that says why not; the old version is not touched."""
+def run(deployment_id: str, connect: Callable[[], Runtime]) -> None:
+    """Bring one deployment live, or end it with a sentence that says why not; the old version is not touched.
+
+    `connect` finds the container engine; that none answers is a failure of the deployment, too.
+    """
     deployment = claim(deployment_id)
     if deployment is None:
         return
@@ -31,7 +34,7 @@ def run(deployment_id: str, runtime: Runtime) -> None:
         try:
             with recorder.stage("validate"):
                 plan = validate(deployment_id)
-                runtime.version()
+                runtime = connect()
             with removed_on_failure(plan, runtime):
                 image = plan.image or _build(plan, recorder, runtime)
                 _bring_live(plan, image, recorder, runtime)
