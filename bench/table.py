@@ -8,7 +8,5 @@ def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     print(f"\n{title}")
     for row in (head, *rows):
-        first, *others = (
-            cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        print("  " + "  ".join([first, *others]))
+        others = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        print("  ".join(["", row[0].ljust(widths[0]), *others]))

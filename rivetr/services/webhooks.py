@@ -49,7 +49,10 @@ class _Signer:
 
 
 def receive(provider_name: str, headers: Mapping[str, str], body: bytes) -> Receipt:
-    """Take a webhook call; `headers` are named in lower case. Raises `NotFound`, `Unauthenticated` (nothing is parsed before), `Unreadable`."""
+    """Take a webhook call; `headers` are named in lower case.
+
+    Raises `NotFound`, `Unauthenticated` (before anything was parsed or stored), `Unreadable`.
+    """
     provider = PROVIDERS.get(provider_name)
     if provider is None:
         raise NotFound(f"There is no webhook '{provider_name}': use one of {', '.join(PROVIDERS)}.")
