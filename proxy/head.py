@@ -4,6 +4,7 @@ Pure functions over bytes; nothing here does input or output.
 """
 
 import re
+import socket
 from dataclasses import dataclass
 
 MAX_REQUEST_LINE = 8 * 1024
@@ -17,15 +18,21 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_AUTHORITY = re.compile(rb"((?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
+# Narrower than RFC 3986, 3.2.2: names that can be in DNS (and _, which people use), or an address.
+_AUTHORITY = re.compile(
+    rb"((?:[0-9A-Za-z_-]+)(?:\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?", re.ASCII
+)
+_LONGEST_HOST = 254
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([/?].*)?", re.IGNORECASE)
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 
 # RFC 9110, 7.6.1, and older ones that peers still send.
 _HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te",
-     b"trailer", b"transfer-encoding", b"upgrade")
+    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authentication-info",
+     b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade")
 )  # fmt: skip
+# Read by CGI-like backends as the variable HTTP_PROXY ("httpoxy"), so no client may set it.
+_NEVER_FORWARDED = _HOP_BY_HOP | {b"proxy"}
 
 
 class Refused(Exception):
@@ -89,11 +96,13 @@ def parse_request(head: bytes) -> RequestHead:
     fields = _fields(lines)
     authority = _host_field(fields, is_http_10)
     if not target.startswith(b"/") and target != b"*":
-        authority, target = _absolute(target)
+        authority, target = _absolute(target, method)
     if target == b"*" and method != b"OPTIONS":
         raise Refused(400, "The request's target is not valid.")
     length, is_chunked = _request_framing(fields, is_http_10)
     options = _options(fields)
+    # With a body it would not be clear where the body ends and the tunnel begins.
+    may_upgrade = method == b"GET" and not (is_http_10 or is_chunked or length)
     return RequestHead(
         method=method,
         target=target,
@@ -104,7 +113,7 @@ def parse_request(head: bytes) -> RequestHead:
         length=length,
         is_chunked=is_chunked,
         keeps_alive=_keeps_alive(options, is_http_10),
-        is_websocket=_asks_for_websocket(method, fields, options),
+        is_websocket=may_upgrade and _asks_for_websocket(fields, options),
         expects_continue=_expects_continue(fields, is_http_10),
     )
 
@@ -161,15 +170,28 @@ def _host_field(fields: list[Field], is_http_10: bool) -> bytes:
 
 def _is_authority(text: bytes) -> bool:
     match = _AUTHORITY.fullmatch(text)
-    return match is not None and int(match.group(2) or 0) <= 65535
+    if match is None or len(match.group(1)) > _LONGEST_HOST or int(match.group(2) or 0) > 65535:
+        return False
+    return not text.startswith(b"[") or _is_ipv6(match.group(1)[1:-1].decode("ascii"))
 
 
-def _absolute(target: bytes) -> tuple[bytes, bytes]:
+def _is_ipv6(text: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6, text)
+    except OSError:
+        return False
+    return True
+
+
+def _absolute(target: bytes, method: bytes) -> tuple[bytes, bytes]:
     """Authority and path of a target in absolute form, which counts before the Host field (RFC 9112, 3.2.2)."""
     match = _ABSOLUTE.fullmatch(target)
     if match is None or not _is_authority(match.group(1)):
         raise Refused(400, "The request's target is not valid.")
-    path = match.group(2) or b"/"
+    # RFC 9112, 3.2.4: nothing after the authority means the server as a whole.
+    path = match.group(2) or (b"*" if method == b"OPTIONS" else b"/")
+    if path == b"*":
+        return match.group(1), path
     return match.group(1), path if path.startswith(b"/") else b"/" + path
 
 
@@ -202,7 +224,7 @@ def _options(fields: list[Field]) -> set[bytes]:
 
 def _end_to_end(fields: list[Field], options: set[bytes]) -> list[Field]:
     # Nobody may have us drop what routing and framing rest on by listing it.
-    dropped = _HOP_BY_HOP | (options - {b"host", b"content-length", b"cookie", b"authorization"})
+    dropped = _NEVER_FORWARDED | (options - {b"host", b"content-length", b"cookie", b"authorization"})
     return [(name, value) for name, value in fields if name.lower() not in dropped]
 
 
@@ -212,9 +234,9 @@ def _keeps_alive(options: set[bytes], is_http_10: bool) -> bool:
     return not is_http_10 or b"keep-alive" in options
 
 
-def _asks_for_websocket(method: bytes, fields: list[Field], options: set[bytes]) -> bool:
+def _asks_for_websocket(fields: list[Field], options: set[bytes]) -> bool:
     upgrades = _values(fields, b"upgrade")
-    return method == b"GET" and b"upgrade" in options and [u.lower() for u in upgrades] == [b"websocket"]
+    return b"upgrade" in options and [u.lower() for u in upgrades] == [b"websocket"]
 
 
 def _expects_continue(fields: list[Field], is_http_10: bool) -> bool:
@@ -242,6 +264,9 @@ def parse_response(head: bytes, method: bytes) -> ResponseHead:
     options = _options(fields)
     length, is_chunked = _response_framing(fields, status, method)
     is_http_10 = match.group(1) == b"0"
+    if status < 200 or status == 204:
+        # RFC 9110, 8.6: there it must not be, and some clients would wait for a body.
+        options.add(b"content-length")
     return ResponseHead(
         status=status,
         reason=match.group(3) or b"",

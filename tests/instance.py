@@ -70,9 +70,9 @@ def fetch(
     try:
         given = {"Host": host or f"127.0.0.1:{port}", **(headers or {})}
         connection.request(method, path, body, given)
-        response = connection.getresponse()
-        found = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, found, response.read())
+        with connection.getresponse() as response:
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, found, response.read())
     finally:
         connection.close()
 

@@ -9,7 +9,7 @@ from rivetr.actor import Actor
 from rivetr.db import now, session, transaction
 from rivetr.errors import Conflict
 from rivetr.models import App, Deployment, DeploymentStage, LogEntry
-from rivetr.models.deployment import UNFINISHED
+from rivetr.models.deployment import ACTIVE, UNFINISHED
 from rivetr.services import access
 from rivetr.services.paging import Page, Window
 from rivetr.services.paging import page as page_of
@@ -53,8 +53,11 @@ def enqueue_pending() -> None:
 
 
 def _enqueue_first_pending(app_id: str | None) -> None:
-    first = select(Deployment.id).where(Deployment.app_id == app_id, Deployment.status == "pending")
-    waiting = session().scalar(first.order_by(Deployment.created_at).limit(1))
+    mine = select(Deployment.id).where(Deployment.app_id == app_id)
+    active = session().scalar(mine.where(Deployment.status.in_(ACTIVE)).limit(1))
+    first = mine.where(Deployment.status == "pending").order_by(Deployment.created_at).limit(1)
+    # While one is active its own end does this; asking sooner would only ask again and again.
+    waiting = session().scalar(first) if active is None else None
     session().commit()
     if waiting:
         tasks.deploy(waiting)

@@ -78,20 +78,20 @@ def test_a_deployment_whose_process_died_is_ended_and_its_leftovers_removed(own:
     own.create_app("died", source.file_url)
     deployment = own.call("POST", "/api/apps/died/deploy").json
     wait_for(lambda: own.get(f"/api/deployments/{deployment['id']}")["status"] == "building", what="the build")
-    os.kill(_child_of_worker(own), signal.SIGKILL)
+    os.kill(_process_of(own, deployment["id"]), signal.SIGKILL)
     ended = own.ended(deployment["id"])
     assert (ended["status"], ended["failed_stage"]) == ("failed", "build")
     assert "died" in ended["error"]
     assert not list((own.data_dir / "checkouts").iterdir())
 
 
-def _child_of_worker(instance: Instance) -> int:
+def _process_of(instance: Instance, deployment_id: str) -> int:
     worker = instance.children()["worker"]
     found = [
         int(pid)
         for task in Path(f"/proc/{worker}/task").iterdir()
         for pid in (task / "children").read_text().split()
-        if b"rivetr.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if deployment_id.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     assert len(found) == 1
     return found[0]

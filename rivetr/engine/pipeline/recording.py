@@ -4,8 +4,9 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, exists, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
 
 from rivetr.db import now, session, transaction
 from rivetr.engine.pipeline.journal import Journal
@@ -17,9 +18,14 @@ from rivetr.models.deployment import STAGE_STATUS
 
 def claim(deployment_id: str) -> Deployment | None:
     """Make a pending deployment the running one of its app; None when it is not its turn (or over)."""
+    older = aliased(Deployment)
+    is_first = ~exists().where(
+        older.app_id == Deployment.app_id, older.status == "pending", older.created_at < Deployment.created_at
+    )
     mine = (
         update(Deployment)
-        .where(Deployment.id == deployment_id, Deployment.status == "pending")
+        .where(Deployment.id == deployment_id, Deployment.status == "pending", is_first)
+        .execution_options(synchronize_session=False)
         .values(status=STAGE_STATUS["validate"], started_at=now())
     )
     try:
