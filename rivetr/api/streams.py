@@ -103,7 +103,8 @@ def _socket(messages: Any) -> Response:
 def _close(socket: Any, code: int, reason: str) -> None:
     """Say why (RFC 6455, 5.5.1); gevent-websocket's own `close` leaves the code out."""
     socket.send_frame(struct.pack("!H", code) + reason.encode()[:120], socket.OPCODE_CLOSE)
-    socket.close()
+    # Its handler would otherwise send a second close frame, which browsers call an error.
+    socket.closed = True
 
 
 def _refuse_other_origins() -> None:
