@@ -1,0 +1,154 @@
+"""The dashboard in a real browser."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.git_server import Repository
+from tests.instance import Instance, fetch, running
+
+EMAIL, PASSWORD = "ann@example.com", "a sentence to remember"
+Make = Callable[..., Repository]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    with running(tmp_path_factory.mktemp("pages")) as instance:
+        yield instance
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def state(own: Instance, browser: Browser) -> str:
+    """The cookies of the first account, made with the set-up link, which then works no more."""
+    context = browser.new_context()
+    page = context.new_page()
+    link = own.setup_link()
+    page.goto(link)
+    page.get_by_label("E-mail address").fill(EMAIL)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Make the account").click()
+    expect(page.get_by_role("heading", name="Apps")).to_be_visible()
+    page.goto(link)
+    expect(page.get_by_text("This set-up link is used or wrong")).to_be_visible()
+    path = str(own.folder / "state.json")
+    context.storage_state(path=path)
+    context.close()
+    return path
+
+
+@pytest.fixture
+def page(browser: Browser, state: str) -> Iterator[Page]:
+    """A signed-in page that must not log errors of its own."""
+    context = browser.new_context(storage_state=state, viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    yield page
+    context.close()
+    assert [error for error in errors if "status of 4" not in error] == []
+
+
+def home(own: Instance) -> str:
+    return f"http://localhost:{own.api_port}"
+
+
+def test_an_app_is_made_deployed_and_followed_to_its_end(own: Instance, page: Page, repository: Make) -> None:
+    source = repository("paged")
+    page.goto(home(own))
+    page.get_by_role("link", name="New app").click()
+    page.get_by_label("Name").fill("Not a name")
+    page.get_by_label("Git repository").fill(source.file_url)
+    page.get_by_role("button", name="Make and deploy").click()
+    expect(page.get_by_text("DNS label")).to_be_visible()
+    page.get_by_label("Name").fill("paged")
+    page.get_by_role("button", name="Make and deploy").click()
+    page.wait_for_url("**/deployments/*")
+    expect(page.locator("h1 .badge")).to_have_text("running", timeout=60_000)
+    expect(page.locator("pre.log")).to_contain_text("The new version serves.")
+    expect(page.locator("ol.stages li.done")).to_have_count(6)
+    assert own.visit("paged.localhost").text == "paged"
+    page.goto(f"{home(own)}/apps/paged")
+    page.get_by_label("Key").fill("SECRET_KEY")
+    page.get_by_label("Value").fill("hush")
+    page.get_by_label("Secret", exact=True).check()
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.locator("#environment")).to_contain_text("SECRET_KEY")
+    assert "hush" not in page.content()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("h1 .badge")).to_have_text("stopped")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.locator("h1 .badge")).to_have_text("running", timeout=60_000)
+
+
+def test_a_page_works_without_javascript(own: Instance, browser: Browser, state: str) -> None:
+    context = browser.new_context(storage_state=state, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{home(own)}/apps/new")
+    page.get_by_label("Name").fill("plain")
+    page.get_by_label("Git repository").fill("--upload-pack=x")
+    page.get_by_role("button", name="Make and deploy").click()
+    expect(page.get_by_text("Must be a plain URL")).to_be_visible()
+    expect(page.get_by_label("Name")).to_have_value("plain")
+    context.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/apps/new", "/apps/paged", "/apps/paged/settings", "/nothing", "/api/docs"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_a_phone(own: Instance, browser: Browser, state: str, path: str, scheme: str) -> None:
+    context = browser.new_context(
+        storage_state=state,
+        viewport={"width": 375, "height": 800},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    page = context.new_page()
+    page.goto(home(own) + path)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    context.close()
+
+
+def test_strangers_are_sent_to_sign_in_and_wrong_passwords_refused(own: Instance, state: str, browser: Browser) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{home(own)}/apps/paged")
+    expect(page).to_have_url(re.compile(r"/login\?next="))
+    page.get_by_label("E-mail address").fill(EMAIL)
+    page.get_by_label("Password").fill("not the password")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("is wrong")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(f"{home(own)}/apps/paged")
+    page.get_by_role("button", name="Sign out").click()
+    page.goto(home(own))
+    expect(page).to_have_url(re.compile("/login"))
+    context.close()
+
+
+def test_a_form_without_its_token_changes_nothing(own: Instance, state: str) -> None:
+    answer = fetch(own.api_port, "/login", method="POST", body=b"email=a@b.c&password=x")
+    assert answer.status == 400
+
+
+def test_guessing_passwords_is_slowed_down(own: Instance, state: str, browser: Browser) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    for _ in range(12):
+        page.goto(f"{home(own)}/login")
+        page.get_by_label("E-mail address").fill("guess@example.com")
+        page.get_by_label("Password").fill("guess")
+        page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("Too many tries")
+    context.close()
