@@ -189,7 +189,7 @@ def test_a_deployment_is_followed_over_a_websocket_to_its_end(rivetr: Instance, 
     ids = [message["id"] for message in messages[:-1]]
     assert ids == sorted(set(ids))
     assert connection.recv() == ""
-    connection.shutdown()
+    connection.shutdown()  # type: ignore[no-untyped-call]
 
 
 def test_a_websocket_without_credentials_or_from_another_site_is_closed(rivetr: Instance) -> None:
@@ -197,7 +197,7 @@ def test_a_websocket_without_credentials_or_from_another_site_is_closed(rivetr: 
     for header in ([], ["Origin: https://evil.example"]):
         connection = websocket.create_connection(url, header=header, timeout=10, suppress_origin=bool(header))
         opcode, data = connection.recv_data()
-        connection.shutdown()
+        connection.shutdown()  # type: ignore[no-untyped-call]
         assert (opcode, int.from_bytes(data[:2], "big")) == (websocket.ABNF.OPCODE_CLOSE, 1008)
 
 
