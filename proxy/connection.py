@@ -10,7 +10,7 @@ from proxy.contract import Route
 from proxy.exchange import Exchange, NoAnswer
 from proxy.head import Refused, RequestHead, parse_request
 from proxy.service import Service
-from proxy.stream import Ended, Stream
+from proxy.stream import BrokenBody, Ended, Stream
 from proxy.upstream import Unreachable
 
 log = logging.getLogger("proxy")
@@ -18,7 +18,7 @@ log = logging.getLogger("proxy")
 HEAD_SECONDS = 15.0
 KEEP_ALIVE_SECONDS = 75.0
 _CHALLENGE_PREFIX = "/.well-known/acme-challenge/"
-_LINGER_SECONDS, _LINGER_BYTES = 1.0, 256 * 1024
+_LINGER_SECONDS, _LINGER_BYTES = 1.0, 8 * 1024 * 1024
 _RETRY_AFTER_SECONDS = 5
 
 
@@ -37,11 +37,16 @@ class Connection:
         try:
             while self._next():
                 pass
-        except (Ended, Cut):
+        except (Ended, BrokenBody, TimeoutError, Cut):
             # Cut off in the middle, so that the other side sees that what it got is not whole.
             pass
         finally:
             self._stream.close()
+
+    @property
+    def is_tunnel(self) -> bool:
+        """Whether it carries something else than requests, which has no end to wait for."""
+        return self._stream.is_tunnel
 
     def end(self) -> None:
         """End a connection that waits for a request; others end after their answer."""
@@ -52,12 +57,14 @@ class Connection:
         """Serve one request; False when the connection is over."""
         if not self._wait_for_request():
             return False
+        # Also when the rest of the head makes no sense, a HEAD is answered without a body.
+        is_head = self._stream.buffer.startswith(b"HEAD ")
         try:
             request = parse_request(self._stream.head(HEAD_SECONDS))
         except TimeoutError:
-            return self._refuse(Refused(408, "The request did not come in time."))
+            return self._refuse(Refused(408, "The request did not come in time."), is_head)
         except Refused as refused:
-            return self._refuse(refused)
+            return self._refuse(refused, is_head)
         return self._serve(request)
 
     def _wait_for_request(self) -> bool:
@@ -113,8 +120,10 @@ class Connection:
                     timed_out = error.timed_out
                     break
                 except Refused as refused:
-                    return self._refuse(refused)
+                    return self._refuse(refused, request.method == b"HEAD")
                 backends.note(backend.address, is_healthy=True)
+                if request.has_body and not keeps:
+                    self._linger()
                 log.debug("%s %s %s%s -> %s", self._peer, request.method, request.host, request.path, backend.address)
                 return keeps
         status, texts = (504, pages.TOO_SLOW) if timed_out else (502, pages.NO_ANSWER)
@@ -141,9 +150,9 @@ class Connection:
             self._linger()
         return keeps
 
-    def _refuse(self, refused: Refused) -> bool:
+    def _refuse(self, refused: Refused, is_head: bool) -> bool:
         head, body = pages.answer(refused.status, refused.reason, as_html=False)
-        self._stream.send(head + b"Connection: close\r\n\r\n" + body)
+        self._stream.send(head + b"Connection: close\r\n\r\n" + (b"" if is_head else body))
         self._linger()
         return False
 

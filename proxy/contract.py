@@ -107,16 +107,20 @@ def open_routes(path: str | Path, read_only: bool = False) -> sqlite3.Connection
     return _open(path, ROUTES_VERSION, None if read_only else _ROUTES_SCHEMA)
 
 
-def open_state(path: str | Path, read_only: bool = False) -> sqlite3.Connection:
-    """Open `proxy.db`; a proxy makes or remakes it when its schema is not ours."""
-    return _open(path, STATE_VERSION, None if read_only else _STATE_SCHEMA)
+def open_state(path: str | Path, read_only: bool = False, wait_seconds: float = 5) -> sqlite3.Connection:
+    """Open `proxy.db`; a proxy makes or remakes it when its schema is not ours.
+
+    A lock is waited for `wait_seconds`, here and later; the wait stops the whole process.
+    """
+    return _open(path, STATE_VERSION, None if read_only else _STATE_SCHEMA, wait_seconds)
 
 
-def _open(path: str | Path, version: int, schema: str | None) -> sqlite3.Connection:
+def _open(path: str | Path, version: int, schema: str | None, wait_seconds: float = 5) -> sqlite3.Connection:
     mode = "rw" if schema is None else "rwc"
     # A reader of a WAL file needs its shared memory file, hence "rw"; query_only keeps it a reader.
-    connection = sqlite3.connect(f"file:{_quote(path)}?mode={mode}", uri=True, timeout=5, isolation_level=None)
-    connection.execute("PRAGMA busy_timeout=5000")
+    connection = sqlite3.connect(
+        f"file:{_quote(path)}?mode={mode}", uri=True, timeout=wait_seconds, isolation_level=None
+    )
     if schema is None:
         connection.execute("PRAGMA query_only=1")
         return connection

@@ -15,15 +15,18 @@ from proxy.upstream import connect
 FIRST_BYTE_SECONDS = 60.0
 # A stream of events may rest for long; that its reader is still there is looked at meanwhile.
 QUIET_SECONDS = 3600.0
+# More informational answers (1xx) before the real one are no use to anybody.
+_MOST_INTERIM = 16
 _RETRIED = (b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE")
 
 
 class NoAnswer(Exception):
-    """The backend gave no (valid) answer; nothing was sent to the client yet."""
+    """The backend gave no (valid) answer; no final one was begun. `heard`: it had sent something."""
 
-    def __init__(self, timed_out: bool = False) -> None:
+    def __init__(self, timed_out: bool = False, heard: bool = False) -> None:
         super().__init__()
         self.timed_out = timed_out
+        self.heard = heard
 
 
 class ClientLeft(Ended):
@@ -42,6 +45,9 @@ class Exchange:
         self._body = self._body_at_hand()
         self._pump: Greenlet[..., None] | None = None
         self._pump_error: Exception | None = None
+        # When the answer must have begun; None while the body is still being sent, or once it has begun.
+        self._due: float | None = None
+        self._interims = 0
 
     def _body_at_hand(self) -> bytes | None:
         request, buffer = self._request, self._client.buffer
@@ -63,13 +69,13 @@ class Exchange:
                 return self._relay(upstream, address, self._ask(upstream))
             except NoAnswer as error:
                 # It had been closed just now; whoever repeats a GET does no harm (RFC 9110, 9.2.2).
-                if error.timed_out or self._body is None or self._request.method not in _RETRIED:
+                if error.heard or error.timed_out or self._body is None or self._request.method not in _RETRIED:
                     raise
         upstream = connect(address)
         return self._relay(upstream, address, self._ask(upstream))
 
     def _ask(self, upstream: Stream) -> ResponseHead:
-        upstream.while_waiting = self._refuse_if_client_left
+        upstream.while_waiting = self._look_around
         upstream.stall_seconds = QUIET_SECONDS
         try:
             return self._send_and_wait(upstream)
@@ -82,7 +88,8 @@ class Exchange:
             self._end_pump()
             if self._pump_error is not None:
                 raise self._pump_error from None
-            raise NoAnswer(timed_out=isinstance(error, TimeoutError)) from None
+            heard = bool(upstream.buffer or self._interims) or not isinstance(error, (Ended, TimeoutError))
+            raise NoAnswer(isinstance(error, TimeoutError), heard) from None
         except BaseException:
             upstream.close()
             self._end_pump()
@@ -92,25 +99,30 @@ class Exchange:
         head = self._request_head()
         if self._body is not None:
             upstream.send(head + self._body)
+            self._due = time.monotonic() + FIRST_BYTE_SECONDS
         else:
             upstream.send(head)
             self._pump = gevent.spawn(self._pump_body, upstream)
-        deadline = time.monotonic() + FIRST_BYTE_SECONDS
-        while True:
-            raw = upstream.response_head(deadline - time.monotonic() if self._body is not None else QUIET_SECONDS)
+        while self._interims <= _MOST_INTERIM:
+            raw = upstream.response_head(QUIET_SECONDS)
             response = parse_response(raw, self._request.method)
             if response.status == 101:
                 if not (self._request.is_websocket and response.is_websocket):
                     raise Malformed
                 return response
             if response.status >= 200:
+                self._due = None
                 return response
+            self._interims += 1
             if response.status != 100 and not self._request.is_http_10:
                 self._client.send(_head_of(response, []))
+        raise Malformed
 
-    def _refuse_if_client_left(self) -> None:
+    def _look_around(self) -> None:
         if not self._client.has_peer():
             raise ClientLeft
+        if self._due is not None and time.monotonic() > self._due:
+            raise TimeoutError
 
     def _request_head(self) -> bytes:
         request = self._request
@@ -136,6 +148,7 @@ class Exchange:
             else:
                 for piece in client.exactly(request.length):
                     upstream.send(piece)
+            self._due = time.monotonic() + FIRST_BYTE_SECONDS
         except BrokenBody:
             self._pump_error = Refused(400, "The request's body is not valid.")
             upstream.interrupt()
@@ -172,6 +185,8 @@ class Exchange:
         except BaseException:
             self._end_pump()
             upstream.close()
+            if not has_end and self._request.is_http_10:
+                self._client.reset_on_close()
             raise
         if has_end and response.keeps_alive and was_whole:
             upstream.while_waiting = None

@@ -7,8 +7,6 @@ from functools import lru_cache
 from proxy.head import Field
 
 _CLAIMS = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
-# Others that backends read for the same purpose, which a stranger must not set.
-_DROPPED = frozenset((*_CLAIMS, b"forwarded", b"x-forwarded-port", b"x-forwarded-server", b"x-real-ip"))
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -26,15 +24,25 @@ class Forwarder:
 
     def rewrite(self, fields: list[Field], peer: str, scheme: bytes, authority: bytes) -> list[Field]:
         """The fields with forwarding ones that hold for this peer (an IP address)."""
+        is_trusted = bool(self._trusted) and self._is_trusted(peer)
         claimed: dict[bytes, bytes] = {}
-        if self._trusted and self._is_trusted(peer):
-            for name, value in fields:
-                key = name.lower()
-                if key in _CLAIMS:
-                    claimed[key] = claimed[key] + b", " + value if key in claimed else value
-        kept = [field for field in fields if field[0].lower() not in _DROPPED]
+        kept = []
+        for field in fields:
+            key = field[0].lower()
+            if not _is_claim(key):
+                kept.append(field)
+            elif is_trusted and key in _CLAIMS:
+                claimed[key] = claimed[key] + b", " + field[1] if key in claimed else field[1]
+            elif is_trusted and b"_" not in key:
+                kept.append(field)
         before = claimed.get(b"x-forwarded-for")
         kept.append((b"X-Forwarded-For", (before + b", " if before else b"") + peer.encode()))
         kept.append((b"X-Forwarded-Proto", claimed.get(b"x-forwarded-proto", scheme)))
         kept.append((b"X-Forwarded-Host", claimed.get(b"x-forwarded-host", authority)))
         return kept
+
+
+def _is_claim(key: bytes) -> bool:
+    """Whether a field (lower case) says something of the client; with `_` it is the same to CGI-like backends."""
+    key = key.replace(b"_", b"-")
+    return key.startswith(b"x-forwarded-") or key in (b"forwarded", b"x-real-ip")

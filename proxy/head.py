@@ -19,10 +19,8 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 # Narrower than RFC 3986, 3.2.2: names that can be in DNS (and _, which people use), or an address.
-_AUTHORITY = re.compile(
-    rb"((?:[0-9A-Za-z_-]+)(?:\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?", re.ASCII
-)
-_LONGEST_HOST = 254
+_AUTHORITY = re.compile(rb"((?:[0-9A-Za-z_-]+)(?:\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
+_LONGEST_HOST = 253
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([/?].*)?", re.IGNORECASE)
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 
@@ -170,7 +168,7 @@ def _host_field(fields: list[Field], is_http_10: bool) -> bytes:
 
 def _is_authority(text: bytes) -> bool:
     match = _AUTHORITY.fullmatch(text)
-    if match is None or len(match.group(1)) > _LONGEST_HOST or int(match.group(2) or 0) > 65535:
+    if match is None or len(match.group(1).rstrip(b".")) > _LONGEST_HOST or int(match.group(2) or 0) > 65535:
         return False
     return not text.startswith(b"[") or _is_ipv6(match.group(1)[1:-1].decode("ascii"))
 
@@ -264,18 +262,22 @@ def parse_response(head: bytes, method: bytes) -> ResponseHead:
     options = _options(fields)
     length, is_chunked = _response_framing(fields, status, method)
     is_http_10 = match.group(1) == b"0"
-    if status < 200 or status == 204:
-        # RFC 9110, 8.6: there it must not be, and some clients would wait for a body.
-        options.add(b"content-length")
     return ResponseHead(
         status=status,
         reason=match.group(3) or b"",
-        fields=_end_to_end(fields, options),
+        fields=_without_untrue_length(_end_to_end(fields, options), status),
         length=length,
         is_chunked=is_chunked,
         keeps_alive=_keeps_alive(options, is_http_10),
         is_websocket=status == 101 and [u.lower() for u in _values(fields, b"upgrade")] == [b"websocket"],
     )
+
+
+def _without_untrue_length(fields: list[Field], status: int) -> list[Field]:
+    # RFC 9110, 8.6: these have no body, and some clients would wait for one.
+    if status >= 200 and status != 204:
+        return fields
+    return [field for field in fields if field[0].lower() != b"content-length"]
 
 
 def _response_framing(fields: list[Field], status: int, method: bytes) -> tuple[int | None, bool]:

@@ -86,12 +86,12 @@ class Server:
                 sock.close()
 
     def stop(self) -> None:
-        """Accept no more, end idle connections, let requests finish for `STOP_SECONDS`, then cut."""
+        """Accept no more, end idle connections, let requests finish for `STOP_SECONDS`, then cut; tunnels too."""
         self._service.stopping = True
         for server in self._servers:
             server.close()
         deadline = time.monotonic() + STOP_SECONDS
-        while self._connections and time.monotonic() < deadline:
+        while any(not connection.is_tunnel for connection in self._connections) and time.monotonic() < deadline:
             for connection in list(self._connections):
                 connection.end()
             gevent.sleep(0.02)

@@ -3,12 +3,13 @@
 import contextlib
 import re
 import select
+import struct
 import time
 from collections.abc import Callable, Iterator
 
 from gevent import socket
 
-from proxy.head import MAX_HEAD, Refused
+from proxy.head import MAX_HEAD, MAX_REQUEST_LINE, Refused
 
 PIECE = 64 * 1024
 _LOOK_SECONDS = 2.0
@@ -23,6 +24,10 @@ _MOST_TRAILER_BYTES = 16 * 1024
 
 class Ended(Exception):
     """The other side closed (or reset) the connection before the message was whole."""
+
+
+class Reset(Ended):
+    """The connection broke, so what came last need not be all there was."""
 
 
 class BrokenBody(Exception):
@@ -41,6 +46,7 @@ class Stream:
         self.buffer = bytearray()
         self.stall_seconds = STALL_SECONDS
         self.while_waiting: Callable[[], None] | None = None
+        self.is_tunnel = False
 
     def fill(self, seconds: float = STALL_SECONDS) -> None:
         """Read more, waiting `seconds` at most. Raises `Ended`, `TimeoutError`."""
@@ -57,7 +63,7 @@ class Stream:
                     self.while_waiting()
                 continue
             except OSError as error:
-                raise Ended from error
+                raise Reset from error
             if not piece:
                 raise Ended
             self.buffer += piece
@@ -104,11 +110,18 @@ class Stream:
                     raise Refused(431, "The request's head is too large.")
                 return head
             if len(self.buffer) > MAX_HEAD:
-                raise Refused(431, "The request's head is too large.")
+                raise self._too_large()
+            if len(self.buffer) > MAX_REQUEST_LINE and b"\r\n" not in self.buffer:
+                raise self._too_large()
             if _BARE_LF.search(self.buffer):
                 raise Refused(400, "Lines must end with CR LF.")
             searched = max(0, len(self.buffer) - 3)
             self.fill(deadline - time.monotonic())
+
+    def _too_large(self) -> Refused:
+        if self.buffer.find(b"\r\n", 0, MAX_REQUEST_LINE + 2) < 0:
+            return Refused(414, "The request's address is too long.")
+        return Refused(431, "The request's head is too large.")
 
     def take(self, most: int) -> bytes:
         """Some bytes, `most` at most: what is there, or what comes next."""
@@ -130,6 +143,8 @@ class Stream:
         while True:
             try:
                 yield self.take(PIECE)
+            except Reset:
+                raise
             except Ended:
                 return
 
@@ -161,7 +176,7 @@ class Stream:
         while (end := self.buffer.find(b"\n")) < 0:
             if len(self.buffer) > _LONGEST_CHUNK_LINE:
                 raise BrokenBody
-            self.fill()
+            self.fill(self.stall_seconds)
         line = bytes(self.buffer[: end + 1])
         del self.buffer[: end + 1]
         if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
@@ -172,6 +187,11 @@ class Stream:
         """End the connection (or one direction) so that whoever waits on it sees the end."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(how)
+
+    def reset_on_close(self) -> None:
+        """Let closing reset the connection: the only sign of a broken end where the end means "all"."""
+        with contextlib.suppress(OSError):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def close(self) -> None:
         """Close the socket."""

@@ -30,11 +30,13 @@ class Certificates:
         self.default = default
         default.sni_callback = self._choose
         self._files: Mapping[str, CertificateFiles] = {}
-        self._loaded: dict[tuple[str, str, int], SSLContext | None] = {}
+        # By host: the files' state when they were loaded, and None when they could not be.
+        self._loaded: dict[str, tuple[object, SSLContext | None]] = {}
 
     def adopt(self, certificates: tuple[CertificateFiles, ...]) -> None:
         """Serve these from now on."""
         self._files = {entry.host.lower(): entry for entry in certificates}
+        self._loaded = {host: loaded for host, loaded in self._loaded.items() if host in self._files}
 
     def _choose(self, tls: ssl.SSLSocket | ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
         host = (name or "").lower().rstrip(".")
@@ -46,11 +48,22 @@ class Certificates:
                 return
 
     def _load(self, files: CertificateFiles) -> SSLContext | None:
+        state = (files, _changed_at(files.chain_path), _changed_at(files.key_path))
+        seen, context = self._loaded.get(files.host.lower(), (None, None))
+        if seen == state:
+            return context
+        context = None
         try:
-            key = (files.chain_path, files.key_path, os.stat(files.chain_path).st_mtime_ns)
-            if key not in self._loaded:
-                self._loaded[key] = context_for(files.chain_path, files.key_path)
+            context = context_for(files.chain_path, files.key_path)
         except OSError as error:
+            # Once for each state of the files, not for each visitor.
             log.error("The certificate of %s cannot be used (%s); the default one is served.", files.host, error)
-            return None
-        return self._loaded[key]
+        self._loaded[files.host.lower()] = (state, context)
+        return context
+
+
+def _changed_at(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0

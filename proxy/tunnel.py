@@ -11,6 +11,7 @@ _LINGER_SECONDS = 5.0
 
 def run(left: Stream, right: Stream) -> None:
     """Copy until both directions have ended, or one has and the other stays silent; closes `right`."""
+    left.is_tunnel = True
     copying = [gevent.spawn(_copy, left, right), gevent.spawn(_copy, right, left)]
     try:
         gevent.wait(copying, count=1)
@@ -20,16 +21,24 @@ def run(left: Stream, right: Stream) -> None:
         right.close()
 
 
+def _next(source: Stream) -> bytes:
+    while True:
+        source.sock.settimeout(None)
+        try:
+            return source.sock.recv(PIECE)
+        except TimeoutError:
+            # The other direction, which writes to this socket, has set a limit meanwhile.
+            continue
+
+
 def _copy(source: Stream, target: Stream) -> None:
-    source.sock.settimeout(None)
     try:
         piece = bytes(source.buffer)
         source.buffer.clear()
         while True:
             if piece:
                 target.send(piece)
-            source.sock.settimeout(None)
-            piece = source.sock.recv(PIECE)
+            piece = _next(source)
             if not piece:
                 break
     except (Ended, OSError):

@@ -75,6 +75,6 @@ def connect(address: str) -> Stream:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except TimeoutError:
         raise Unreachable(timed_out=True) from None
-    except OSError:
+    except (OSError, ValueError):
         raise Unreachable(timed_out=False) from None
     return Stream(sock)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 from gevent import socket
@@ -18,7 +19,8 @@ log = logging.getLogger("proxy")
 # The safety net for a lost wake-up; and how soon the end of a drain is noticed.
 _POLL_SECONDS, _DRAIN_LOOK_SECONDS = 1.0, 0.02
 # A wait for a lock would stop all connections, so it is short; the next round tries again.
-_BUSY_MILLISECONDS = 50
+_BUSY_SECONDS = 0.05
+_REPORT_SECONDS = 1.0
 
 
 class Watcher:
@@ -33,16 +35,21 @@ class Watcher:
         self._state: sqlite3.Connection | None = None
         self._told: tuple[int, int] | None = None
         self._reported: list[contract.BackendState] = []
-        self._complaint = ""
+        self._next_report = self._next_try = 0.0
+        self._complaints: dict[Path, str] = {}
         self._wake = contract.wake_socket(routes)
 
     def run(self) -> None:
         """Look, tell, wait; for ever."""
         while True:
-            self.look()
-            drained = self.tell()
-            self._service.pool.sweep()
-            is_draining = drained < self._service.table.generation
+            is_draining = False
+            try:
+                self.look()
+                is_draining = self.tell() < self._service.table.generation
+                self._service.pool.sweep()
+            except Exception:
+                # Without this loop no route would ever change again.
+                log.exception("Looking at the route table failed; trying again")
             self._wait(_DRAIN_LOOK_SECONDS if is_draining else _POLL_SECONDS)
 
     def _wait(self, seconds: float) -> None:
@@ -61,9 +68,9 @@ class Watcher:
             snapshot = contract.read(connection)
         except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
             self._close_routes()
-            self._complain(f"The route table {self._routes_path} cannot be read ({error}); serving what I have.")
+            self._complain(self._routes_path, f"The route table cannot be read ({error}); serving what I have")
             return
-        self._complaint = ""
+        self._complaints.pop(self._routes_path, None)
         self._service.adopt(RouteTable(snapshot))
         if self._certificates is not None:
             self._certificates.adopt(snapshot.certificates)
@@ -72,12 +79,14 @@ class Watcher:
         """The open table; opened anew when the file is another one than before, kept when it is gone."""
         try:
             inode = os.stat(self._routes_path).st_ino
-        except OSError:
+        except OSError as error:
+            if self._routes is not None:
+                self._complain(self._routes_path, f"The route table is gone ({error.strerror}); serving what I have")
             return self._routes
         if self._routes is None or inode != self._inode:
             self._close_routes()
             self._routes = contract.open_routes(self._routes_path, read_only=True)
-            self._routes.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+            self._routes.execute(f"PRAGMA busy_timeout={int(_BUSY_SECONDS * 1000)}")
             self._inode = inode
         return self._routes
 
@@ -92,24 +101,31 @@ class Watcher:
         adopted = service.table.generation
         drained = service.backends.drained(adopted)
         states = service.backends.states(service.table.addresses, pid)
-        if (adopted, drained) == self._told and states == self._reported:
+        now = time.monotonic()
+        is_news = (adopted, drained) != self._told
+        # Who hears of a new table wants to know at once what drains; all else may wait.
+        is_due = states != self._reported and (is_news or now >= self._next_report)
+        if now < self._next_try or not (is_news or is_due):
             return drained
         try:
             state = self._open_state()
-            if (adopted, drained) != self._told:
+            if is_news:
                 contract.acknowledge(state, pid, adopted, drained)
                 self._told = (adopted, drained)
-            contract.report(state, pid, states)
-            self._reported = states
+            if is_due:
+                contract.report(state, pid, states)
+                self._reported, self._next_report = states, now + _REPORT_SECONDS
+            self._complaints.pop(self._state_path, None)
         except sqlite3.Error as error:
+            # Each try may wait for a lock, so they are rare.
+            self._next_try = now + _POLL_SECONDS
             self._close_state()
-            self._complain(f"{self._state_path} cannot be written ({error}); serving on.")
+            self._complain(self._state_path, f"The proxy's state cannot be written ({error}); serving on")
         return drained
 
     def _open_state(self) -> sqlite3.Connection:
         if self._state is None:
-            self._state = contract.open_state(self._state_path)
-            self._state.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+            self._state = contract.open_state(self._state_path, wait_seconds=_BUSY_SECONDS)
             contract.forget_dead(self._state, self._routes_path)
         return self._state
 
@@ -119,11 +135,11 @@ class Watcher:
             self._state.close()
             self._state = None
 
-    def _complain(self, words: str) -> None:
+    def _complain(self, file: Path, words: str) -> None:
         # Once, not each second.
-        if words != self._complaint:
-            self._complaint = words
-            log.error("%s", words)
+        if self._complaints.get(file) != words:
+            self._complaints[file] = words
+            log.error("%s: %s.", words, file)
 
     def leave(self) -> None:
         """Take back what this process said, at its end."""
