@@ -11,8 +11,14 @@ blueprint = Blueprint("hooks", __name__)
 @blueprint.post("/webhooks/<provider>")
 def receive(provider: str) -> ResponseReturnValue:
     """Hand the untouched body over: the signature is made of these very bytes."""
-    headers = {name.lower(): value for name, value in request.headers.items()}
+    # WSGI gives the bytes of a header as Latin-1 (PEP 3333); a GitLab token may be any UTF-8.
+    headers = {
+        name.lower(): value.encode("latin-1", "replace").decode("utf-8", "replace")
+        for name, value in request.headers.items()
+    }
     receipt = webhooks.receive(provider, headers, request.get_data(cache=False))
-    if receipt.deployments:
+    if not receipt.ignored:
         return jsonify(deployments=receipt.deployments), 202
+    if receipt.deployments:
+        return jsonify(ignored=receipt.ignored, deployments=receipt.deployments), 200
     return jsonify(ignored=receipt.ignored), 200

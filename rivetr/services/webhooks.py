@@ -31,7 +31,7 @@ _CONFIGURED = {
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a delivery: the ids of its deployments, or why it started none."""
+    """What became of a delivery: the ids of its deployments, and why it started none now (empty when it did)."""
 
     deployments: Sequence[str] = ()
     ignored: str = ""
@@ -61,10 +61,14 @@ def receive(provider_name: str, headers: Mapping[str, str], body: bytes) -> Rece
     if event != provider.push_event:
         return Receipt(ignored=f"The event '{event[:100]}' starts nothing; only pushes do.")
     pushes = provider.pushes(_payload(headers, body))
+    if not pushes:
+        return Receipt(ignored="The push brings no commits to a branch; tags and deletions start nothing.")
     delivery_id = provider.delivery_id(headers)[:200] or hashlib.sha256(body).hexdigest()
-    receipt = _store(Delivery(provider=provider.name, delivery_id=delivery_id, event=event), pushes, signer)
-    for id in receipt.deployments:
-        tasks.deploy(id)
+    delivery = Delivery(provider=provider.name, delivery_id=delivery_id, event=event, deployments=[])
+    receipt = _store(delivery, pushes, signer)
+    if not receipt.ignored:
+        for id in receipt.deployments:
+            tasks.deploy(id)
     return receipt
 
 
@@ -99,19 +103,32 @@ def _payload(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
 
 
 def _store(delivery: Delivery, pushes: Sequence[Push], signer: _Signer) -> Receipt:
-    """The delivery and its deployments in one transaction: a repetition finds both or neither."""
+    """The delivery and its deployments in one transaction: a repetition finds both or neither.
+
+    A delivery starts each app once. The id alone would not do, because the webhooks that tell of one event may
+    share it (GitHub, REST API, "guid": "shared with all deliveries for all webhooks"), each signed for its own apps.
+    """
     same = select(Delivery).where(Delivery.provider == delivery.provider, Delivery.delivery_id == delivery.delivery_id)
     with transaction() as rows:
-        if rows.scalar(same) is not None:
-            return Receipt(ignored="This delivery was received before.")
-        started = [_start(app, push) for push in pushes for app in _apps(push, signer)]
-        if not started:
-            return Receipt(ignored="No app here deploys this repository and branch by itself.")
         rows.execute(delete(Delivery).where(Delivery.received_at < now() - _KEPT))
+        kept = rows.scalar(same) or delivery
+        before = rows.scalars(select(Deployment).where(Deployment.id.in_(kept.deployments))).all()
+        done = {deployment.app_id for deployment in before}
+        wanted = [(app, push) for push in pushes for app in _apps(push, signer) if app.id not in done]
+        if not wanted:
+            return _nothing_new([deployment.id for deployment in before if signer.may_deploy(deployment.app)])
+        started = [_start(app, push) for app, push in wanted]
         rows.flush()
-        delivery.deployments = [deployment.id for deployment in started]
-        rows.add(delivery)
-    return Receipt(deployments=delivery.deployments)
+        ids = [deployment.id for deployment in started]
+        kept.deployments = [*kept.deployments, *ids]
+        rows.add(kept)
+    return Receipt(ids)
+
+
+def _nothing_new(before: Sequence[str]) -> Receipt:
+    if before:
+        return Receipt(before, "This delivery was received before.")
+    return Receipt(ignored="No app here deploys this repository and branch by itself.")
 
 
 def _apps(push: Push, signer: _Signer) -> Iterator[App]:

@@ -28,8 +28,8 @@ class Text(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
-        if "\0" in text:
-            raise ValidationError("must not contain NUL")
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValidationError("must not contain NUL or lone surrogates")
         if self.rule is None:
             return text
         try:

@@ -108,7 +108,7 @@ def test_environment_variables_are_kept_and_secrets_never_given_back(rivetr: Ins
     plain = rivetr.call("PUT", f"{path}/MODE", {"value": "fast"})
     assert (plain.status, plain.json["value"]) == (200, "fast")
     assert rivetr.get(f"{path}/MODE")["value"] == "fast"
-    for bad in ({"key": "1X", "value": ""}, {"key": "A=B", "value": ""}, {"key": "X", "value": "a\0b"}, {"key": "X"}):
+    for bad in ({"key": "1X", "value": ""}, {"key": "A=B", "value": ""}, {"key": "X", "value": "\ud800"}, {"key": "X"}):
         assert rivetr.call("POST", path, bad).status == 422
     assert rivetr.call("DELETE", f"{path}/MODE").status == 204
     assert rivetr.call("GET", f"{path}/MODE").status == 404

@@ -44,8 +44,8 @@ class Provider(Protocol):
 
 
 def branch_push(ref: str, commit: str, urls: Sequence[str]) -> list[Push]:
-    """A push to `refs/heads/…`; nothing for a tag, nor for a deletion (the commit is all zeros)."""
-    if not ref.startswith(_BRANCH_PREFIX) or not commit.strip("0"):
+    """A push to `refs/heads/…`; nothing for a tag or a deletion (the commit is all zeros). Raises `Unreadable`."""
+    if not ref.startswith(_BRANCH_PREFIX) or set(commit) == {"0"}:
         return []
     return [Push(tuple(urls), ref.removeprefix(_BRANCH_PREFIX), checked_commit(commit))]
 
@@ -66,9 +66,9 @@ def section(payload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def text(payload: Mapping[str, Any], name: str) -> str:
-    """The text `name` of a payload. Raises `Unreadable`."""
+    """The text `name` of a payload. Raises `Unreadable`, also for half a surrogate pair: no database takes that."""
     found = payload.get(name)
-    if not isinstance(found, str):
+    if not isinstance(found, str) or any("\ud800" <= character <= "\udfff" for character in found):
         raise Unreadable(f"The event has no text '{name}'.")
     return found
 

@@ -23,7 +23,7 @@ class Bitbucket:
         return headers.get("x-event-key", "")
 
     def delivery_id(self, headers: Mapping[str, str]) -> str:
-        """See `Provider`."""
+        """See `Provider`; `X-Hook-UUID` is none: it names the webhook, so it is the same for every push."""
         return headers.get("x-request-uuid", "")
 
     def pushes(self, payload: Mapping[str, Any]) -> Sequence[Push]:

@@ -27,5 +27,7 @@ class GitHub:
 
     def pushes(self, payload: Mapping[str, Any]) -> Sequence[Push]:
         """See `Provider`."""
+        if payload.get("deleted") is True:
+            return []
         urls = texts(section(payload, "repository"), "clone_url", "ssh_url", "html_url", "git_url")
         return branch_push(text(payload, "ref"), text(payload, "after"), urls)

@@ -22,7 +22,10 @@ class GitLab:
         return headers.get("x-gitlab-event", "")
 
     def delivery_id(self, headers: Mapping[str, str]) -> str:
-        """See `Provider`; the idempotency key stays the same when GitLab tries again."""
+        """See `Provider`; the idempotency key stays the same when GitLab tries again.
+
+        `X-Gitlab-Webhook-UUID` is none: it names the webhook, so it is the same for every push.
+        """
         return headers.get("idempotency-key", "") or headers.get("x-gitlab-event-uuid", "")
 
     def pushes(self, payload: Mapping[str, Any]) -> Sequence[Push]:
