@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy import contract
 from tests.instance import wait_for
 from tests.proxy.process import Proxy
 from tests.proxy.wire import Backend, Message, Wire, get, ok
@@ -65,8 +66,7 @@ def test_a_full_disk_is_logged_once_and_serving_goes_on(
     filler = small_disk / "filler"
     _fill(filler)
     generation = proxy.route(f"more.{host}", policy={"x": "y" * 50_000}, waits=False)
-    time.sleep(3)
-    assert proxy.ask(get(f"more.{host}")).status == 503
+    wait_for(lambda: proxy.ask(get(f"more.{host}")).status == 503, what="the table to be adopted")
     assert proxy.ask(get(host)).text == "x"
     assert proxy.log.count("cannot be written") <= 1
     filler.unlink()
@@ -77,7 +77,11 @@ def test_a_table_that_is_gone_is_said_once(start: Start, backend: Make, host: st
     proxy = start()
     proxy.route(host, backend(ok(b"x")).address)
     proxy.routes_path.unlink()
-    time.sleep(3)
+    wait_for(lambda: "routes.db" in proxy.log, what="the complaint")
+    with closing(contract.open_state(proxy.state_path)) as state:
+        # Each wake-up is a look at the table that is still gone.
+        for _ in range(20):
+            assert contract.wake(state, proxy.routes_path)
     assert proxy.ask(get(host)).text == "x"
     assert proxy.log.count("routes.db") == 1
 
