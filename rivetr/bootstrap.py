@@ -1,4 +1,4 @@
-"""How every process of an instance starts: settings, key, database (migrated once), queue."""
+"""How every process of an instance starts: settings, key, database (migrated once)."""
 
 import contextlib
 import fcntl
@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from rivetr import config, crypto, queue, shell
+from rivetr import config, crypto, shell
 from rivetr.errors import Misconfigured
 
 # The newest migration; a test compares it with migrations/versions.
@@ -22,7 +22,6 @@ def start(settings: config.Settings, with_database: bool) -> None:
     crypto.use_key(crypto.load_key(settings.data_dir))
     migrate_once(settings)
     check_key(settings)
-    queue.use_database(settings.queue_database)
     if with_database:
         from rivetr import db, models  # noqa: F401 - models bring the tables
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from huey.api import Huey
-from huey.storage import MemoryStorage, SqliteStorage
+from huey.storage import SqliteStorage
+
+from rivetr import config
 
 # A datagram can be lost between two workers' looks; an idle queue is looked at this often anyway.
 SAFETY_POLL_SECONDS = 1.0
@@ -80,18 +82,37 @@ class SignalledStorage(SqliteStorage):  # type: ignore[misc]
         return task
 
 
-huey = Huey("rivetr", storage_class=MemoryStorage)
+def storage_at(path: Path) -> SignalledStorage:
+    """The queue that the SQLite file `path` holds, made when it is not there."""
+    return SignalledStorage("rivetr", filename=str(path), timeout=30)
+
+
+class InstanceHuey(Huey):  # type: ignore[misc]
+    """Huey that opens the instance's queue at its first use: when this is imported, the settings are not read yet."""
+
+    _storage: SignalledStorage | None = None
+
+    def create_storage(self) -> None:
+        """Huey asks for its storage when it is made, which is too early."""
+
+    @property
+    def storage(self) -> SignalledStorage:
+        if self._storage is None:
+            self._storage = storage_at(config.current().queue_database)
+        return self._storage
+
+    @storage.setter
+    def storage(self, storage: SignalledStorage | None) -> None:
+        self._storage = storage
+
+
+huey = InstanceHuey("rivetr")
 
 
 def task(function: Callable[[str], None]) -> Callable[[str], None]:
     """Make calls of `function` (an id) go to the queue; the worker makes the real call."""
     queued: Callable[[str], None] = huey.task()(function)
     return queued
-
-
-def use_database(path: Path) -> None:
-    """Keep the queue in `path` from now on; each process that queues or works says so at its start."""
-    huey.storage = SignalledStorage("rivetr", filename=str(path), timeout=30)
 
 
 def depth() -> int:

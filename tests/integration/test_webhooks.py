@@ -37,7 +37,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     environ = {"RIVETR_SERVER__DATA_DIR": str(tmp_path_factory.mktemp("data"))}
     settings = config.load(environ={**environ, **{f"RIVETR_WEBHOOKS__{name}": CONFIGURED for name in names}})
     with pytest.MonkeyPatch.context() as kept:
-        for place, name in ((config, "_current"), (crypto, "_key"), (db, "_sessions"), (queue.huey, "storage")):
+        for place, name in ((config, "_current"), (crypto, "_key"), (db, "_sessions"), (queue.huey, "_storage")):
             kept.setattr(place, name, getattr(place, name))
         bootstrap.start(settings, with_database=False)
         yield create_app(settings)

@@ -16,17 +16,18 @@ import sys, time
 from collections.abc import Iterator
 from pathlib import Path
 from rivetr import queue
-queue.use_database(Path(sys.argv[1]))
+storage = queue.storage_at(Path(sys.argv[1]))
 print(time.time(), flush=True)
-queue.huey.storage.enqueue(b"task")
+storage.enqueue(b"task")
 """
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[queue.SignalledStorage]:
-    queue.use_database(tmp_path / "huey.db")
-    yield queue.huey.storage
-    queue.huey.storage.close()
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[queue.SignalledStorage]:
+    storage = queue.storage_at(tmp_path / "huey.db")
+    monkeypatch.setattr(queue.huey, "_storage", storage)
+    yield storage
+    storage.close()
 
 
 def put(storage: queue.SignalledStorage) -> "subprocess.Popen[bytes]":

@@ -45,8 +45,8 @@ class Plan:
 
     @property
     def image_labels(self) -> dict[str, str]:
-        """Not the deployment: a label that differs each time would keep the engine from reusing layers."""
-        return {LABEL_INSTANCE: self.instance_id, LABEL_APP: self.app_name}
+        """One that never changes: each label is a step of its own, and one that differs would defeat the cache."""
+        return {LABEL_INSTANCE: self.instance_id}
 
     @property
     def image_tag(self) -> str:
