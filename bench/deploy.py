@@ -47,12 +47,13 @@ _HEAD = ("", "rivetr", "by hand", "difference", "ratio", "rivetr range", "by han
 
 
 def _measure(kind: str, instance: Instance, source: Repository, rounds: int) -> list[str]:
-    ours, floor = [], []
+    ours: list[float] = []
+    floor: list[float] = []
     for _ in range(rounds):
-        for take in (lambda: floor.append(_by_hand(source)), lambda: ours.append(_by_rivetr(instance))):
-            if kind == "uncached":
-                source.commit({"www/layer": uuid.uuid4().hex}, "Another layer")
-            take()
+        _prepare(kind, source)
+        floor.append(_by_hand(source))
+        _prepare(kind, source)
+        ours.append(_by_rivetr(instance))
     left, right = statistics.median(ours), statistics.median(floor)
     return [
         kind,
@@ -63,6 +64,11 @@ def _measure(kind: str, instance: Instance, source: Repository, rounds: int) -> 
         f"{min(ours):.2f} to {max(ours):.2f}",
         f"{min(floor):.2f} to {max(floor):.2f}",
     ]
+
+
+def _prepare(kind: str, source: Repository) -> None:
+    if kind == "uncached":
+        source.commit({"www/layer": uuid.uuid4().hex}, "Another layer")
 
 
 def _by_rivetr(instance: Instance) -> float:
