@@ -1,7 +1,8 @@
 """Memory of an idle instance: proportional set size (PSS, smaps_rollup) of each process and in sum.
 
-`make bench-memory`. Measured after the start, and again after 500 pages and 3 deployments, each after
-some seconds of rest. PSS counts a page that n processes share as 1/n of a page in each, so sums are honest.
+`make bench-memory`. Measured at rest after the start, right after 500 pages and 3 deployments, and at rest
+again: the process that starts deployments ends after a minute without one, which is waited for. PSS counts a page
+that n processes share as 1/n of a page in each, so sums are honest.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
 
 from bench.table import show
+from rivetr.forkserver import LINGER_SECONDS
 from tests.git_server import Repository, web_app
 from tests.instance import Instance, running
 
@@ -25,18 +27,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=500)
     parser.add_argument("--deploys", type=int, default=3)
-    parser.add_argument("--rest", type=float, default=3.0, help="seconds of rest before each measurement")
+    parser.add_argument("--rest", type=float, default=LINGER_SECONDS + 5, help="seconds that count as rest")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as instance:
         time.sleep(options.rest)
         before = _measure(instance)
         _use(instance, Repository(Path(folder) / "source", web_app("x")), options.pages, options.deploys)
+        used = _measure(instance)
         time.sleep(options.rest)
-        after = _measure(instance)
-    rows = [[name, f"{before[name]:.1f}", f"{after[name]:.1f}"] for name in before]
-    rows.append(["sum", f"{sum(before.values()):.1f}", f"{sum(after.values()):.1f}"])
-    title = f"PSS in MB (goal {GOAL_MB}, aim {AIM_MB})"
-    show(title, ("process", "at rest", f"after {options.pages} pages, {options.deploys} deploys"), rows)
+        columns = (before, used, _measure(instance))
+    names = dict.fromkeys(name for column in columns for name in column)
+    rows = [[name, *(f"{column[name]:.1f}" if name in column else "" for column in columns)] for name in names]
+    rows.append(["sum", *(f"{sum(column.values()):.1f}" for column in columns)])
+    use = f"after {options.pages} pages, {options.deploys} deploys"
+    show(f"PSS in MB (goal at rest {GOAL_MB}, aim {AIM_MB})", ("process", "at rest", use, "at rest again"), rows)
 
 
 def _use(instance: Instance, source: Repository, pages: int, deploys: int) -> None:
@@ -75,13 +79,15 @@ def _measure(instance: Instance) -> dict[str, float]:
     named = {instance.process.pid: "up"}
     for name, pid in instance.children().items():
         named[pid] = name
-        for number, child in enumerate(_children(pid), start=1):
-            named[child] = f"{name} (child {number})"
+        for child in children(pid):
+            named[child] = f"{name}: {Path(f'/proc/{child}/comm').read_text().strip()}"
     return {name: _pss(pid) for pid, name in named.items()}
 
 
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def children(pid: int) -> list[int]:
+    """The processes that any thread of `pid` started."""
+    listed = [task / "children" for task in Path(f"/proc/{pid}/task").iterdir()]
+    return [int(child) for file in listed for child in file.read_text().split()]
 
 
 def _pss(pid: int) -> float:

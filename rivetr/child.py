@@ -1,25 +1,37 @@
-"""The process of one slow job: `python -m rivetr.child JOB ID PARENT`, started by the worker (engine.spawn)."""
+"""`python -m rivetr.child SOCKET LINGER`: the server whose children do the worker's slow jobs (`engine.spawn`)."""
 
 import gc
+import importlib
 import logging
+import socket
 import sys
 
-from rivetr import bootstrap, config, shell
+# Importing makes hardly any garbage, and looking for it takes a tenth of the time that importing takes.
+gc.disable()
+
+from sqlalchemy.orm import configure_mappers  # noqa: E402
+
+from rivetr import bootstrap, config, forkserver  # noqa: E402
+from rivetr.jobs import JOBS  # noqa: E402
 
 
-def main(job: str, id: str, parent: int) -> None:
-    """Do one job and end."""
-    shell.end_with_parent(parent)
+def main(descriptor: int, linger_seconds: float) -> None:
+    """Load what jobs need, then serve the worker that holds the other end of the socket."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    # Importing makes hardly any garbage, and looking for it takes a tenth of the time that importing takes.
-    gc.disable()
+    # Sessions are made ready here; connections are opened by the children, who must not share them.
     bootstrap.start(config.load(), with_database=True)
-    from rivetr.jobs import JOBS
-
+    configure_mappers()
+    # What a deployment needs later anyway.
+    for module in ("rivetr.runtimes.docker", "rivetr.services.deployments"):
+        importlib.import_module(module)
     gc.freeze()
+    forkserver.serve(socket.socket(fileno=descriptor), linger_seconds, _work)
+
+
+def _work(job: str, id: str) -> None:
     gc.enable()
     JOBS[job](id)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(int(sys.argv[1]), float(sys.argv[2]))

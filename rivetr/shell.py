@@ -58,6 +58,11 @@ def start(argv: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] |
     )
 
 
+def start_beside(argv: Sequence[str], descriptors: Sequence[int]) -> Process:
+    """Start `argv` with our own output streams; of our files it inherits `descriptors` alone."""
+    return subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, pass_fds=list(descriptors))
+
+
 def set_name(name: str) -> None:
     """Be called `name` (15 characters at most) in `ps` and `top`; see prctl(2)."""
     import ctypes

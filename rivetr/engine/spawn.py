@@ -1,21 +1,15 @@
 """The worker's side of slow work: one child process a job, so that its memory returns when it ends.
 
-The child is `python -m rivetr.child JOB ID`. A child that dies without finishing is followed
-by a reconciling one, which ends what it left.
+A child that dies without finishing is followed by a reconciling one, which ends what it left.
 """
 
 import logging
-import os
-import signal
-import threading
-import time
 
-from rivetr import shell
+from rivetr.forkserver import ForkServer, Gone
 
 log = logging.getLogger(__name__)
 
-_running: dict[int, shell.Process] = {}
-_lock = threading.Lock()
+_server = ForkServer("rivetr.child")
 _stopping = False
 
 
@@ -28,32 +22,17 @@ def run(job: str, id: str) -> None:
 
 
 def _run_child(job: str, id: str) -> int:
-    with _lock:
-        if _stopping:
-            return 0
-        process = shell.start(shell.python("rivetr.child", job, id, str(os.getpid())))
-        _running[process.pid] = process
+    if _stopping:
+        return 0
     try:
-        output, _ = process.communicate()
-    finally:
-        with _lock:
-            _running.pop(process.pid, None)
-    if output.strip():
-        log.warning("%s %s: %s", job, id, output.decode("utf-8", "replace").strip())
-    return process.returncode
+        return _server.run(job, id)
+    except Gone:
+        # Its children die with it.
+        return 1
 
 
 def stop_all(patience_seconds: float) -> None:
     """Ask every child to end (it cleans up after itself), and kill those that take too long."""
     global _stopping  # noqa: PLW0603 - the worker stops once
-    with _lock:
-        _stopping = True
-        children = list(_running.values())
-    for child in children:
-        shell.end_group(child.pid, signal.SIGTERM)
-    deadline = time.monotonic() + patience_seconds
-    for child in children:
-        try:
-            child.wait(max(0.0, deadline - time.monotonic()))
-        except shell.TimedOut:
-            shell.end_group(child.pid, signal.SIGKILL)
+    _stopping = True
+    _server.end_all(patience_seconds)

@@ -86,15 +86,11 @@ def test_a_deployment_whose_process_died_is_ended_and_its_leftovers_removed(own:
 
 
 def _process_of(instance: Instance, deployment_id: str) -> int:
-    worker = instance.children()["worker"]
-    found = [
-        int(pid)
-        for task in Path(f"/proc/{worker}/task").iterdir()
-        for pid in (task / "children").read_text().split()
-        if deployment_id.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    assert len(found) == 1
-    return found[0]
+    """The process that holds the deployment's lock file."""
+    lock = os.stat(instance.data_dir / "locks" / f"deployment-{deployment_id}.lock")
+    place = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
+    (holder,) = (line.split()[4] for line in Path("/proc/locks").read_text().splitlines() if place in line)
+    return int(holder)
 
 
 def test_waiting_deployments_survive_a_killed_worker_and_a_running_one_is_ended(
