@@ -24,11 +24,12 @@ class Forwarder:
 
     def __init__(self, trusted: Iterable[str]) -> None:
         self._trusted: Sequence[Network] = [ipaddress.ip_network(text, strict=False) for text in trusted]
+        self.trusts_anybody = bool(self._trusted)
         self.is_trusted = lru_cache(maxsize=1024)(self._look)
         self.ending = lru_cache(maxsize=1024)(self._ending)
 
     def _look(self, peer: str) -> bool:
-        if not self._trusted:
+        if not self.trusts_anybody:
             return False
         try:
             address = ipaddress.ip_address(peer)
@@ -45,7 +46,7 @@ class Forwarder:
 
     def lines(self, request: RequestHead, peer: str, is_tls: bool) -> bytes:
         """All lines of the request's head after the first one, up to its end."""
-        if not self._trusted or not request.fields.block.claims or not self.is_trusted(peer):
+        if not self.is_trusted(peer):
             return request.lines() + self.ending(peer, is_tls)
         return request.end_to_end_lines() + self._with_claims(request, peer, is_tls)
 
