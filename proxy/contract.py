@@ -18,8 +18,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proxy import counters
+from proxy.counters import (
+    LATENCY_BOUNDS,
+    Minute,
+    ProcessState,
+    Traffic,
+    add_minutes,
+    minutes,
+    processes,
+    quantile,
+    report_process,
+    report_traffic,
+    traffic,
+)
+
+__all__ = [
+    "LATENCY_BOUNDS", "ROUTES_VERSION", "STATE_VERSION", "Backend", "BackendState", "CertificateFiles", "Minute",
+    "ProcessState", "Route", "Snapshot", "Traffic", "Worker", "acknowledge", "add_minutes", "backend_states",
+    "forget", "forget_dead", "generation", "minutes", "open_routes", "open_state", "processes", "publish", "quantile",
+    "read", "report", "report_process", "report_traffic", "traffic", "wake", "wake_socket", "workers",
+]  # fmt: skip
+
 ROUTES_VERSION = 1
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 _ROUTES_SCHEMA = """
 CREATE TABLE generation (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL);
@@ -30,13 +52,13 @@ CREATE TABLE certificates (host TEXT PRIMARY KEY, chain_path TEXT NOT NULL, key_
 CREATE TABLE challenges (token TEXT PRIMARY KEY, key_authorization TEXT NOT NULL) WITHOUT ROWID;
 INSERT INTO generation VALUES (1, {generation});
 """
-_STATE_SCHEMA = """
+_STATE_SCHEMA = f"""
 CREATE TABLE workers (
     pid INTEGER PRIMARY KEY, adopted INTEGER NOT NULL, drained INTEGER NOT NULL, seen_at REAL NOT NULL);
 CREATE TABLE backends (
     pid INTEGER NOT NULL, address TEXT NOT NULL, health TEXT NOT NULL, in_flight INTEGER NOT NULL,
     PRIMARY KEY (pid, address)) WITHOUT ROWID;
-"""
+{counters.SCHEMA}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +245,11 @@ def acknowledge(state: sqlite3.Connection, pid: int, adopted: int, drained: int)
 
 
 def forget(state: sqlite3.Connection, pid: int) -> None:
-    """Remove what the proxy process `pid` said; it is ending, or a new one found it dead."""
+    """Remove what the proxy process `pid` said; it is ending, or a new one found it dead.
+
+    What it counted stays in the sums of `traffic`.
+    """
+    counters.retire(state, pid)
     state.execute("DELETE FROM workers WHERE pid = ?", (pid,))
     state.execute("DELETE FROM backends WHERE pid = ?", (pid,))
 
