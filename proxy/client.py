@@ -24,6 +24,8 @@ _CHALLENGES = b"/.well-known/acme-challenge/"
 _MOST_PIPELINED = 64 * 1024
 _LINGER_SECONDS, _LINGER_BYTES = 1.0, 8 * 1024 * 1024
 _TUNNEL_LINGER_SECONDS = 5.0
+# A client that has closed its side is gone, or has said all it wanted to say; only its reading would tell.
+_HALF_CLOSED_SECONDS = 1.5
 RETRY_AFTER_SECONDS = 5
 
 
@@ -35,7 +37,7 @@ class Client(Wire):
     """
 
     __slots__ = (
-        "_closes", "_ending", "_is_taking", "_lingered", "bytes_out", "buffer", "due", "exchange", "held", "is_idle",
+        "_closes", "_ending", "_has_ended", "_is_taking", "_lingered", "bytes_out", "buffer", "due", "exchange", "held", "is_idle",
         "is_lingering", "is_tls", "peer", "service",
     )  # fmt: skip
 
@@ -53,12 +55,13 @@ class Client(Wire):
         self.due = 0.0
         self._ending = b""
         self._closes = False
+        self._has_ended = False
         self._is_taking = False
         self._lingered = 0
 
     def due_in(self, seconds: float) -> None:
         """What is waited for now may take so long."""
-        self.due = self.service.now + seconds
+        self.due = self.service.now + (min(seconds, _HALF_CLOSED_SECONDS) if self._has_ended else seconds)
 
     def begin(self) -> None:
         """Wait for the first request."""
@@ -75,12 +78,6 @@ class Client(Wire):
         self.sock = handshake.wrap(self.sock, context)
         self.recv, self.send = self.sock.recv, self.sock.send
         self._reader = self.service.loop.io(self.sock.fileno(), READ)
-
-    def introduce(self, peer: str) -> None:
-        """A trusted peer speaks for this client."""
-        self.service.forget(self)
-        self.peer = plain_address(peer)
-        self.service.meet(self)
 
     # What comes
 
@@ -234,12 +231,13 @@ class Client(Wire):
         self._go_on(keeps, has_unread)
 
     def _go_on(self, keeps: bool, has_unread: bool) -> None:
-        if not keeps:
-            self._end(lingers=has_unread or bool(self.buffer))
+        if not keeps or (self._has_ended and not self.buffer):
+            self._end(lingers=not self._has_ended and (has_unread or bool(self.buffer)))
             return
         self.is_idle = True
         self.due_in(self.service.limits.idle_timeout)
-        self.resume()
+        if not self._has_ended:
+            self.resume()
         if self.buffer:
             self.take()
 
@@ -328,16 +326,23 @@ class Client(Wire):
             self.close()
 
     def _ended(self) -> None:
-        """The client has closed its side: whoever awaits an answer does not do that."""
+        """The client has closed its side."""
         exchange = self.exchange
         if exchange is None:
-            self.close()
+            if self.held is None:
+                self.close()
+            else:
+                self.pause()
         elif exchange.is_tunnel and exchange.upstream is not None:
             self.pause()
             exchange.upstream.end_writing()
             self.due_in(_TUNNEL_LINGER_SECONDS)
-        else:
+        elif exchange.is_uploading:
             exchange.client_left()
+        else:
+            self.pause()
+            self._has_ended = True
+            self.due_in(_HALF_CLOSED_SECONDS)
 
     def tunnel_ended(self) -> None:
         """The backend's side of a tunnel has ended; the client may have more to say for a moment."""
@@ -377,7 +382,7 @@ class Client(Wire):
         if self.held is not None:
             self.held.give_up()
         elif self.exchange is not None:
-            self.exchange.overdue()
+            self.exchange.client_left() if self._has_ended else self.exchange.overdue()
         elif self.is_lingering or self.is_idle or self._closes:
             self.close()
         else:

@@ -91,7 +91,9 @@ def is_claim(key: bytes) -> bool:
 
 
 REQUEST_NAMES = Names(_ACTIONS, claims=True)
-RESPONSE_NAMES = Names({k: v for k, v in _ACTIONS.items() if k not in (b"host", b"expect", b"te", b"proxy")}, claims=False)
+RESPONSE_NAMES = Names(
+    {k: v for k, v in _ACTIONS.items() if k not in (b"host", b"expect", b"te", b"proxy")}, claims=False
+)
 
 
 class FieldBlock:

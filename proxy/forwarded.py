@@ -42,7 +42,12 @@ class Forwarder:
         scheme = b"https" if is_tls else b"http"
         address = peer.encode()
         node = b'"[%s]"' % address if b":" in address else address
-        return b"proto=%s;for=%s\r\nX-Forwarded-For: %s\r\nX-Forwarded-Proto: %s\r\n\r\n" % (scheme, node, address, scheme)
+        return b"proto=%s;for=%s\r\nX-Forwarded-For: %s\r\nX-Forwarded-Proto: %s\r\n\r\n" % (
+            scheme,
+            node,
+            address,
+            scheme,
+        )
 
     def lines(self, request: RequestHead, peer: str, is_tls: bool) -> bytes:
         """All lines of the request's head after the first one, up to its end."""

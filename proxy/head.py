@@ -284,7 +284,17 @@ class ResponseHead:
     without one. `is_verbatim`: both together are just what the backend sent.
     """
 
-    __slots__ = ("framing", "is_chunked", "is_http_10", "is_verbatim", "keeps_alive", "length", "start", "status", "upgrade")
+    __slots__ = (
+        "framing",
+        "is_chunked",
+        "is_http_10",
+        "is_verbatim",
+        "keeps_alive",
+        "length",
+        "start",
+        "status",
+        "upgrade",
+    )
 
     def __init__(self, head: bytes, most_fields: int) -> None:
         line, _, block = head.partition(b"\r\n")

@@ -79,11 +79,11 @@ def _read_binary(data: bytes) -> tuple[int, str] | None:
 
 
 class Introduction:
-    """Reads the introduction of a trusted peer's connection, then goes on with `begin`."""
+    """Reads the introduction of a trusted peer's connection, then goes on with `begin(client, address)`; an empty address is the peer's own."""
 
     __slots__ = ("_begin", "_client", "_watcher")
 
-    def __init__(self, client: Client, begin: Callable[[Client], None]) -> None:
+    def __init__(self, client: Client, begin: Callable[[Client, str], None]) -> None:
         self._client = client
         self._begin = begin
         client.due_in(_SECONDS)
@@ -105,9 +105,7 @@ class Introduction:
                 return
             client.sock.recv(found[0])
             self._end()
-            if found[1]:
-                client.introduce(found[1])
-            self._begin(client)
+            self._begin(client, found[1])
         except WOULD_BLOCK:
             return
         except (OSError, Unreadable):

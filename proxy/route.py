@@ -72,7 +72,7 @@ class Routed:
     def order(self, wanted: Backend | None = None) -> list[Backend]:
         """The backends in the order to try them: a visitor's own, then by turn or load, those that fail last."""
         slots = self._slots
-        if len(slots) == 1:
+        if len(slots) < 2:
             return slots
         turn = self._turn = (self._turn + 1) % len(slots)
         ordered = list(dict.fromkeys(slots[turn:] + slots[:turn]))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from proxy.client import Client
+from proxy.forwarded import plain_address
 from proxy.handshake import Handshake
 from proxy.proxy_protocol import Introduction
 from proxy.service import Service
@@ -145,32 +146,43 @@ class Server:
         service = self.service
         sock.setblocking(False)
         client = Client(service, sock, peer, is_tls)
-        most = service.limits.max_connections_per_client
-        count = self._by_peer.get(client.peer, 0) + 1
-        if most and count > most and not service.forwarder.is_trusted(client.peer):
-            service.refused += 1
-            client.close(resets=True)
-            return
-        self._by_peer[client.peer] = count
         service.clients.add(client)
         service.accepted += 1
-        self._begin(client)
+        if not self._may_stay(client):
+            return
+        if self._expects_introduction and service.forwarder.is_trusted(client.peer):
+            Introduction(client, self._introduced)
+        else:
+            self._begin(client)
         if not self._has_room():
             for listener in self._listeners:
                 listener.rest()
 
+    def _may_stay(self, client: Client) -> bool:
+        """Count it for its address, and close it when that has too many."""
+        most = self.service.limits.max_connections_per_client
+        count = self._by_peer[client.peer] = self._by_peer.get(client.peer, 0) + 1
+        if not most or count <= most or self.service.forwarder.is_trusted(client.peer):
+            return True
+        self.service.refused += 1
+        client.close(resets=True)
+        return False
+
+    def _introduced(self, client: Client, address: str) -> None:
+        """A trusted peer has said for whom it speaks."""
+        if address:
+            self._left(client)
+            client.peer = plain_address(address)
+            if not self._may_stay(client):
+                return
+        self._begin(client)
+
     def _begin(self, client: Client) -> None:
-        if self._expects_introduction and self.service.forwarder.is_trusted(client.peer):
-            Introduction(client, self._secure if client.is_tls else Client.begin)
-        elif client.is_tls:
-            self._secure(client)
-        else:
+        if not client.is_tls:
             client.begin()
             # The first bytes are there already, or the listener would not have woken us.
             client.on_readable_now()
-
-    def _secure(self, client: Client) -> None:
-        if self._certificates is not None:
+        elif self._certificates is not None:
             Handshake(client, self._certificates.default)
 
     def _left(self, client: Client) -> None:
