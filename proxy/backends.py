@@ -23,7 +23,8 @@ class Backend:
     """One address (`host:port`); lives as long as it is in the table, or something is in flight to it."""
 
     __slots__ = (
-        "address", "checked_unhealthy", "departed", "ejected_until", "failures", "family", "idle", "in_flight", "seen", "sockaddr",
+        "address", "checked_unhealthy", "departed", "ejected_until", "failures", "family", "idle", "in_flight", "seen",
+        "sockaddr",
     )  # fmt: skip
 
     def __init__(self, address: str) -> None:

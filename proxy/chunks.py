@@ -6,7 +6,9 @@ from proxy import fields
 from proxy.fields import Malformed, Names, parse_block
 
 # An extension is dropped, but one that is not valid means that somebody tries something.
-_EXTENSION = rb"[ \t]*;[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*=[ \t]*(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|\"[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]*\"))?"
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED = rb"\"[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]*\""
+_EXTENSION = rb"[ \t]*;[ \t]*" + _TOKEN + rb"(?:[ \t]*=[ \t]*(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?"
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")*")
 _LONGEST_LINE = 4096
 _MOST_TRAILER_BYTES, _MOST_TRAILERS = 16 * 1024, 100

@@ -37,8 +37,21 @@ class Client(Wire):
     """
 
     __slots__ = (
-        "_closes", "_ending", "_has_ended", "_is_taking", "_lingered", "bytes_out", "buffer", "due", "exchange", "held", "is_idle",
-        "is_lingering", "is_tls", "peer", "service",
+        "_closes",
+        "_ending",
+        "_has_ended",
+        "_is_taking",
+        "_lingered",
+        "buffer",
+        "bytes_out",
+        "due",
+        "exchange",
+        "held",
+        "is_idle",
+        "is_lingering",
+        "is_tls",
+        "peer",
+        "service",
     )  # fmt: skip
 
     def __init__(self, service: Service, sock: socket.socket, peer: str, is_tls: bool) -> None:
@@ -209,7 +222,7 @@ class Client(Wire):
             authority=request.authority,
             target=request.target,
             path=request.path,
-            is_tls=self.is_tls,
+            is_tls=self.service.forwarder.is_secure(request, self.peer, self.is_tls),
             peer=self.service.forwarder.client(request, self.peer),
             fields=[(name.lower(), value) for name, value in request.fields.block.fields],
         )

@@ -226,7 +226,7 @@ def generation(connection: sqlite3.Connection) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The content of `routes.db` as it stands there, at one generation: `(host, path_prefix, backends, policy)` each."""
+    """The content of `routes.db` as it stands there, at one generation: rows as text, unparsed."""
 
     generation: int
     routes: list[tuple[str, str, str, str]]

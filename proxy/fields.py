@@ -173,7 +173,7 @@ def parse_block(block: bytes, names: Names, most: int) -> FieldBlock:
     return found
 
 
-def _take(found: FieldBlock, action: Action, name: bytes, value: bytes) -> None:  # noqa: C901 - one line a case
+def _take(found: FieldBlock, action: Action, name: bytes, value: bytes) -> None:
     match action:
         case Action.HOST:
             found.hosts += (value,)

@@ -75,6 +75,13 @@ class Forwarder:
         ]
         return join_fields(kept) + b"\r\n"
 
+    def is_secure(self, request: RequestHead, peer: str, is_tls: bool) -> bool:
+        """Whether whoever asks came over TLS: to us, or to a trusted proxy before us."""
+        if is_tls or not self.is_trusted(peer):
+            return is_tls
+        told = [value for name, value in request.fields.block.claims if name.lower() == _PROTO]
+        return told[-1:] == [b"https"]
+
     def client(self, request: RequestHead, peer: str) -> str:
         """The address of whoever asks: the peer, or what trusted proxies say of theirs, the nearest untrusted one."""
         if not self.is_trusted(peer):

@@ -280,8 +280,8 @@ def _expects_continue(block: FieldBlock) -> bool:
 class ResponseHead:
     """A response without its body; the same for every request, so what HEAD means for it is the exchange's affair.
 
-    `start` holds the status line and the end-to-end fields, `framing` the Content-Length line or nothing; `length` is None
-    without one. `is_verbatim`: both together are just what the backend sent.
+    `start` holds the status line and the end-to-end fields, `framing` the Content-Length line or nothing; `length` is
+    None without one. `is_verbatim`: both together are just what the backend sent.
     """
 
     __slots__ = (

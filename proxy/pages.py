@@ -10,9 +10,11 @@ _HTML, _TEXT = b"text/html; charset=utf-8", b"text/plain; charset=utf-8"
 
 _TITLES = {
     301: "Moved permanently", 302: "Found", 307: "Temporary redirect", 308: "Permanent redirect",
-    400: "Bad request", 401: "Sign in to see this", 403: "Not for you", 404: "Nothing here", 405: "Method not allowed",
-    408: "Too slow", 413: "Too large", 414: "Address too long", 417: "Expectation failed", 429: "Too many requests", 431: "Headers too large", 501: "Not understood", 502: "The app does not answer",
-    503: "Not available now", 504: "The app takes too long", 505: "HTTP version not supported",
+    400: "Bad request", 401: "Sign in to see this", 403: "Not for you", 404: "Nothing here",
+    405: "Method not allowed", 408: "Too slow", 413: "Too large", 414: "Address too long",
+    417: "Expectation failed", 429: "Too many requests", 431: "Headers too large", 501: "Not understood",
+    502: "The app does not answer", 503: "Not available now", 504: "The app takes too long",
+    505: "HTTP version not supported",
 }  # fmt: skip
 _STYLE = (
     ":root{color-scheme:light dark}body{display:grid;place-content:center;min-height:100vh;margin:0;padding:1.5rem;"

@@ -1,4 +1,4 @@
-"""The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): who really asks, told before the first byte."""
+"""The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): who really asks, told first of all."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ def _read_binary(data: bytes) -> tuple[int, str] | None:
 
 
 class Introduction:
-    """Reads the introduction of a trusted peer's connection, then goes on with `begin(client, address)`; an empty address is the peer's own."""
+    """Reads the introduction of a trusted peer's connection, then goes on with `begin(client, address)`.
+
+    An empty address is the peer's own.
+    """
 
     __slots__ = ("_begin", "_client", "_watcher")
 

@@ -9,11 +9,13 @@ from typing import Any
 from proxy import policies
 from proxy.backends import Backend, Backends
 from proxy.limits import Limits
-from proxy.policies.base import Gate
+from proxy.policies.base import Gate, closed, complain
 from proxy.policies.headers import rewriter
 from proxy.traffic import Counters
 
 log = logging.getLogger("proxy")
+
+_PAUSED_SECONDS = 30.0
 
 
 class Routed:
@@ -24,7 +26,8 @@ class Routed:
 
     __slots__ = (
         "_slots", "_turn", "app", "compresses", "counters", "first_byte_seconds", "gates", "health", "host", "is_least",
-        "is_plain", "max_body_bytes", "paused_seconds", "policy", "prefix", "rewrite", "sticky", "strips", "unavailable",
+        "is_plain", "max_body_bytes", "paused_seconds", "policy", "prefix", "rewrite", "sticky", "strips",
+        "unavailable",
     )  # fmt: skip
 
     def __init__(self, host: str, prefix: str, backends: list[tuple[Backend, int]], policy: Mapping[str, Any]) -> None:
@@ -53,12 +56,19 @@ class Routed:
         policy = self.policy
         self.max_body_bytes = int(_number(policy, "max_body_bytes", limits.max_body_bytes))
         self.first_byte_seconds = _number(policy, "first_byte_seconds", limits.first_byte_timeout)
-        paused = policy.get("paused")
-        if paused is not None:
-            self.paused_seconds = _number(paused if isinstance(paused, dict) else {}, "limit_seconds", 30.0)
+        if "paused" in policy:
+            self._pause(policy["paused"])
         health = policy.get("health")
         self.health = health if isinstance(health, dict) else {}
         self.is_plain = not (self.gates or self.strips or self.paused_seconds or self.sticky or self.max_body_bytes)
+
+    def _pause(self, value: object) -> None:
+        if isinstance(value, dict):
+            self.paused_seconds = _number(value, "limit_seconds", _PAUSED_SECONDS)
+        else:
+            # It was to be held back: what cannot be read must not let requests through.
+            complain(self.app, "paused", "must be an object")
+            self.gates = (*self.gates, closed("paused"))
 
     @property
     def backends(self) -> list[Backend]:

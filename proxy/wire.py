@@ -1,8 +1,8 @@
 """One side of a connection: a non-blocking socket and its watchers on the loop.
 
-Nothing here waits. A socket stays registered for reading all its life, and for writing only while something is left to
-be written; whoever produced that is told when it is gone. gevent stops a watcher whose callback raises, so each callback
-here guards itself.
+Nothing here waits. A socket stays registered for reading all its life, and for writing only while something is left
+to be written; whoever produced that is told when it is gone. gevent stops a watcher whose callback raises, so each
+callback here guards itself.
 """
 
 from __future__ import annotations

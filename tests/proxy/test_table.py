@@ -23,8 +23,13 @@ def table(*routes: tuple[str, str]) -> RouteTable:
 
 
 TABLE = table(
-    ("a.test", "/"), ("a.test", "/api"), ("a.test", "/api/v2/"), ("*.a.test", "/"), ("x.a.test", "/"), ("UPPER.test", "/")
-)  # fmt: skip
+    ("a.test", "/"),
+    ("a.test", "/api"),
+    ("a.test", "/api/v2/"),
+    ("*.a.test", "/"),
+    ("x.a.test", "/"),
+    ("UPPER.test", "/"),
+)
 WITH_DEFAULT = table(("a.test", "/"), ("*", "/"))
 
 
