@@ -80,7 +80,7 @@ class Wire:
         except Broken:
             self.on_broken()
         except Exception:
-            self._crashed()
+            self.crashed()
 
     def _flush(self) -> bool:
         while self._out:
@@ -108,17 +108,10 @@ class Wire:
         """Read again."""
         if not self.is_reading and self.is_open:
             self.is_reading = True
-            self._reader.start(self._on_readable)
+            self._reader.start(self.on_readable)
 
-    def _on_readable(self) -> None:
-        try:
-            self.on_readable()
-        except Broken:
-            self.on_broken()
-        except Exception:
-            self._crashed()
-
-    def _crashed(self) -> None:
+    def crashed(self) -> None:
+        """Log what nobody foresaw, and close; to be called where it was caught."""
         # One connection's trouble must never be another's.
         log.exception("A connection failed")
         with contextlib.suppress(Exception):
@@ -148,7 +141,7 @@ class Wire:
         self.on_closed()
 
     def on_readable(self) -> None:
-        """There is something to read, or the other side has ended."""
+        """There is something to read, or the other side has ended; must let no exception out."""
         raise NotImplementedError
 
     def on_drained(self) -> None:
