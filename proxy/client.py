@@ -10,7 +10,7 @@ from proxy.forwarded import plain_address
 from proxy.head import Refused, RequestHead
 from proxy.meeting import Meeting
 from proxy.policies.base import Answer, Asked
-from proxy.wire import READ, WOULD_BLOCK, Broken, Wire
+from proxy.wire import WOULD_BLOCK, Broken, Wire
 
 if TYPE_CHECKING:
     import socket
@@ -77,20 +77,27 @@ class Client(Wire):
         self.due = self.service.now + (min(seconds, _HALF_CLOSED_SECONDS) if self._has_ended else seconds)
 
     def begin(self) -> None:
-        """Wait for the first request."""
-        self.due_in(self.service.limits.header_timeout)
-        self.resume()
+        """Serve the first request, which is likely to be here already.
 
-    def on_readable_now(self) -> None:
-        """Read at once what is likely to be there already."""
+        Many connections carry just one, so they are registered for reading only when they need it, or when the sweep
+        finds them still at it: it is then that a client that leaves is noticed.
+        """
+        self.due_in(self.service.limits.header_timeout)
         self.on_readable()
+        if self.exchange is None or self.exchange.is_uploading:
+            self.resume()
+        else:
+            self.service.unwatched.append(self)
 
     def secure(self, context: ssl.SSLContext) -> None:
         """Speak TLS from now on; the handshake is still to come."""
-        self._reader.close()
         self.sock = handshake.wrap(self.sock, context)
         self.recv, self.send = self.sock.recv, self.sock.send
-        self._reader = self.service.loop.io(self.sock.fileno(), READ)
+
+    def watch(self) -> None:
+        """Notice from now on when the client leaves."""
+        if self.exchange is not None and not self.is_blocked and not self._has_ended:
+            self.resume()
 
     # What comes
 

@@ -180,8 +180,6 @@ class Server:
     def _begin(self, client: Client) -> None:
         if not client.is_tls:
             client.begin()
-            # The first bytes are there already, or the listener would not have woken us.
-            client.on_readable_now()
         elif self._certificates is not None:
             Handshake(client, self._certificates.default)
 

@@ -39,6 +39,8 @@ class Service:
         self.pipes = Pipes()
         self.clients: set[Client] = set()
         self.held: set[Client] = set()
+        # Served without being registered for reading yet.
+        self.unwatched: list[Client] = []
         # Coarse: the sweep sets it.
         self.now = time.monotonic()
         self.is_stopping = False
@@ -87,6 +89,9 @@ class Service:
     def sweep(self) -> None:
         """Once in a while: end what is overdue."""
         now = self.now = time.monotonic()
+        unwatched, self.unwatched = self.unwatched, []
+        for client in unwatched:
+            client.watch()
         for client in [client for client in self.clients if client.due <= now]:
             client.overdue()
         overdue = self.backends.overdue()

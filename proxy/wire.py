@@ -38,7 +38,7 @@ class Wire:
         self.sock = sock
         self.recv: Callable[[int], bytes] = sock.recv
         self.send: Callable[[Any], int] = sock.send
-        self._reader = loop.io(sock.fileno(), READ)
+        self._reader: Any = None
         self._writer: Any = None
         self._out: list[Any] | None = None
         self.is_reading = False
@@ -108,6 +108,8 @@ class Wire:
         """Read again."""
         if not self.is_reading and self.is_open:
             self.is_reading = True
+            if self._reader is None:
+                self._reader = self._loop.io(self.sock.fileno(), READ)
             self._reader.start(self.on_readable)
 
     def crashed(self) -> None:
@@ -128,11 +130,10 @@ class Wire:
         if not self.is_open:
             return
         self.is_open = self.is_reading = False
-        self._reader.stop()
-        self._reader.close()
-        if self._writer is not None:
-            self._writer.stop()
-            self._writer.close()
+        for watcher in (self._reader, self._writer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
         self._out = None
         if resets:
             with contextlib.suppress(OSError):
