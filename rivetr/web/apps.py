@@ -1,8 +1,9 @@
 """Pages about apps."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from flask import request, url_for
+from flask import Response, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rivetr import config
@@ -22,6 +23,11 @@ _NEW = {
 _RECENT = 10
 
 
+def _form(page: str, status: int, app: App | None, values: Mapping[str, Any], fields: dict[str, str]) -> Response:
+    base_domain = config.current().proxy.base_domain
+    return htmx.render(page, "apps/_form.html", status, app=app, values=values, fields=fields, base_domain=base_domain)
+
+
 def _summary(app: App) -> dict[str, Any]:
     return {"app": app, "state": apps.state(app), "url": apps.url(app), "latest": deployments.latest(app.id)}
 
@@ -34,7 +40,7 @@ def list_apps() -> ResponseReturnValue:
 
 @blueprint.get("/apps/new")
 def new_app() -> ResponseReturnValue:
-    return htmx.render("apps/new.html", "apps/_form.html", values=_NEW, fields={}, app=None)
+    return _form("apps/new.html", 200, None, _NEW, {})
 
 
 @blueprint.post("/apps/new")
@@ -42,9 +48,7 @@ def create_app() -> ResponseReturnValue:
     try:
         app = apps.create(actor(), parse(AppSpec(), from_form(AppSpec(), request.form)))
     except (Invalid, Conflict) as error:
-        return htmx.render(
-            "apps/new.html", "apps/_form.html", error.status, values=request.form, fields=_complaints(error), app=None
-        )
+        return _form("apps/new.html", error.status, None, request.form, _complaints(error))
     deployment = deployments.deploy(actor(), app.id, None)
     return htmx.go_to(url_for("web.show_deployment", id=deployment.id))
 
@@ -76,7 +80,7 @@ def edit_app(name: str) -> ResponseReturnValue:
     app = apps.get(actor(), name)
     values = {field: getattr(app, field) for field in _EDITABLE}
     values["domain"] = app.domains[0].host if app.domains else ""
-    return htmx.render("apps/settings.html", "apps/_form.html", values=values, fields={}, app=app)
+    return _form("apps/settings.html", 200, app, values, {})
 
 
 _EDITABLE = (
@@ -95,10 +99,7 @@ def change_app(name: str) -> ResponseReturnValue:
             del changes["webhook_secret"]
         app = apps.update(actor(), app.id, parse(AppSpec(), changes, partial=True))
     except (Invalid, Conflict) as error:
-        complaints = _complaints(error)
-        return htmx.render(
-            "apps/settings.html", "apps/_form.html", error.status, values=request.form, fields=complaints, app=app
-        )
+        return _form("apps/settings.html", error.status, app, request.form, _complaints(error))
     return htmx.go_to(url_for("web.show_app", name=app.name))
 
 
