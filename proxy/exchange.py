@@ -237,13 +237,15 @@ class Exchange:
         if response is None or len(data) - end - 4 != response.whole_length or not self.route.is_verbatim:
             return False
         request, client = self.request, self._client
-        if request.method == b"HEAD" or request.is_http_10 or not request.keeps_alive or self._service.is_stopping:
-            return False
-        if self.is_uploading:
+        if request.method == b"HEAD" or request.is_http_10 or (self.upload is not None and not self.upload.is_done):
             return False
         self.response = response
         self.status = response.status
-        client.write(data if response.is_verbatim else response.whole_head + data[end + 4 :])
+        keeps = request.keeps_alive and not self._service.is_stopping
+        if keeps and response.is_verbatim:
+            client.write(data)
+        else:
+            client.write((response.whole_head if keeps else response.last_head) + data[end + 4 :])
         client.bytes_out = response.whole_length
         upstream = self.upstream
         assert upstream is not None  # noqa: S101 - it has just spoken
@@ -253,7 +255,10 @@ class Exchange:
             backend.note_success()
         self.upstream = None
         upstream.rest()
-        client.exchange_ended_well(self)
+        if keeps:
+            client.exchange_ended_well(self)
+        else:
+            client.exchange_ended(keeps=False, has_unread=False)
         return True
 
     def _take_head(self, data: bytes) -> None:

@@ -283,8 +283,8 @@ class ResponseHead:
     `start` holds the status line and the end-to-end fields, `framing` the Content-Length line or nothing; `length` is
     None without one. `is_verbatim`: both together are just what the backend sent.
 
-    `whole_head` is the head up to its end for a client that keeps its connection, `whole_length` the size of a body
-    that may follow it as it is; -1 where there is more to look at.
+    `whole_head` is the head up to its end for a client that keeps its connection, `last_head` for one that does not,
+    and `whole_length` the size of a body that may follow it as it is; -1 where there is more to look at.
     """
 
     __slots__ = (
@@ -293,6 +293,7 @@ class ResponseHead:
         "is_http_10",
         "is_verbatim",
         "keeps_alive",
+        "last_head",
         "length",
         "start",
         "status",
@@ -317,6 +318,7 @@ class ResponseHead:
         self.start = b"HTTP/1.1 %s %s\r\n%s" % (match.group(2), match.group(3) or b"", found.kept)
         self.framing = b"Content-Length: %d\r\n" % self.length if self.length is not None else b""
         self.whole_head = self.start + self.framing + b"\r\n"
+        self.last_head = self.start + self.framing + b"Connection: close\r\n\r\n"
         is_usual = self.status >= 200 and self.status not in (204, 304) and self.keeps_alive
         self.whole_length = self.length if is_usual and self.length is not None else -1
         self.is_verbatim = sorted(head.split(b"\r\n")) == sorted((self.start + self.framing)[:-2].split(b"\r\n"))
