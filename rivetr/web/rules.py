@@ -97,7 +97,10 @@ def _max_body(form: Mapping[str, str]) -> int | None:
 
 def placed(fields: Mapping[str, str]) -> dict[str, str]:
     """Complaints about a policy, beside the fields of the form that they are about."""
-    return {
-        next((place for start, place in _PLACES if name.startswith(start)), name.removeprefix("policy.")): why
-        for name, why in fields.items()
-    }
+    return {_place(name): why for name, why in fields.items()}
+
+
+def _place(name: str) -> str:
+    if name.startswith("policy.basic_auth.users.") and name.endswith(".key"):
+        return "auth_user"
+    return next((place for start, place in _PLACES if name.startswith(start)), name.removeprefix("policy."))
