@@ -13,7 +13,7 @@ from rivetr.services import apps, deployments, env_vars
 from rivetr.services.paging import Window
 from rivetr.specs.app import AppSpec
 from rivetr.specs.parsing import from_form, parse
-from rivetr.web import blueprint, htmx
+from rivetr.web import blueprint, htmx, rules, traffic
 from rivetr.web.session import actor
 
 _NEW = {
@@ -29,7 +29,13 @@ def _form(page: str, status: int, app: App | None, values: Mapping[str, Any], fi
 
 
 def _summary(app: App) -> dict[str, Any]:
-    return {"app": app, "state": apps.state(app), "url": apps.url(app), "latest": deployments.latest(app.id)}
+    return {
+        "app": app,
+        "state": apps.state(app),
+        "url": apps.url(app),
+        "hold": apps.hold(app),
+        "latest": deployments.latest(app.id),
+    }
 
 
 @blueprint.get("/")
@@ -72,15 +78,28 @@ def show_app(name: str) -> ResponseReturnValue:
         hosts=[config.current().app_url(host) for host in app.hosts(config.current().proxy.base_domain)],
         fields={},
         values={},
+        # The overview asks anew without it: the traffic's own fragment does that for itself.
+        **({} if htmx.is_fragment_request() else traffic.panel(app)),
     )
 
 
 @blueprint.get("/apps/<name>/settings")
 def edit_app(name: str) -> ResponseReturnValue:
-    app = apps.get(actor(), name)
+    return htmx.render("apps/settings.html", "apps/_form.html", **settings_of(apps.get(actor(), name)))
+
+
+def settings_of(app: App) -> dict[str, Any]:
+    """What the settings page shows: a form for the app, another one for its traffic's rules."""
     values = {field: getattr(app, field) for field in _EDITABLE}
     values["domain"] = app.domains[0].host if app.domains else ""
-    return _form("apps/settings.html", 200, app, values, {})
+    return {
+        "app": app,
+        "values": values,
+        "fields": {},
+        "base_domain": config.current().proxy.base_domain,
+        "rules": rules.shown(app.policy),
+        "rule_fields": {},
+    }
 
 
 _EDITABLE = (
@@ -99,7 +118,20 @@ def change_app(name: str) -> ResponseReturnValue:
             del changes["webhook_secret"]
         app = apps.update(actor(), app.id, parse(AppSpec(), changes, partial=True))
     except (Invalid, Conflict) as error:
-        return _form("apps/settings.html", error.status, app, request.form, _complaints(error))
+        context = {**settings_of(app), "values": request.form, "fields": _complaints(error)}
+        return htmx.render("apps/settings.html", "apps/_form.html", error.status, **context)
+    return htmx.go_to(url_for("web.show_app", name=app.name))
+
+
+@blueprint.post("/apps/<name>/rules")
+def change_rules(name: str) -> ResponseReturnValue:
+    app = apps.get(actor(), name)
+    try:
+        changes = {"policy": rules.changes(request.form, app.policy)}
+        apps.update(actor(), app.id, parse(AppSpec(), changes, partial=True))
+    except Invalid as error:
+        context = {**settings_of(app), "rules": request.form, "rule_fields": rules.placed(error.fields)}
+        return htmx.render("apps/settings.html", "apps/_rules.html", error.status, **context)
     return htmx.go_to(url_for("web.show_app", name=app.name))
 
 

@@ -91,7 +91,27 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   if (requestConfig.verb === "get" && xhr.status === 200 && isHeld) event.detail.shouldSwap = false;
 });
 
+// A part marked so is asked for anew only while somebody can see it.
+function isSeen(part) {
+  const box = part.getBoundingClientRect();
+  return !document.hidden && box.bottom > 0 && box.top < innerHeight;
+}
+
+// What the reader has opened stays open when its part is replaced.
+function keepOpen(event) {
+  const open = [...event.detail.target.querySelectorAll("details[id][open]")].map((details) => details.id);
+  if (open.length) {
+    document.body.addEventListener("htmx:afterSwap", () => {
+      open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
+    }, { once: true });
+  }
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  document.body.addEventListener("htmx:beforeRequest", (event) => {
+    if ("whenSeen" in event.target.dataset && !isSeen(event.target)) event.preventDefault();
+  });
+  document.body.addEventListener("htmx:beforeSwap", keepOpen);
   const deployment = document.querySelector("[data-deployment-log]");
   if (deployment) {
     deployment.scrollTop = deployment.scrollHeight;
