@@ -35,9 +35,9 @@ from proxy.counters import (
 
 __all__ = [
     "LATENCY_BOUNDS", "ROUTES_VERSION", "STATE_VERSION", "Backend", "BackendState", "CertificateFiles", "Minute",
-    "ProcessState", "Route", "Snapshot", "Traffic", "Worker", "acknowledge", "add_minutes", "backend_states",
+    "ProcessState", "Route", "Snapshot", "Tables", "Traffic", "Worker", "acknowledge", "add_minutes", "backend_states",
     "forget", "forget_dead", "generation", "minutes", "open_routes", "open_state", "processes", "publish", "quantile",
-    "read", "report", "report_process", "report_traffic", "traffic", "wake", "wake_socket", "workers",
+    "read", "read_tables", "report", "report_process", "report_traffic", "traffic", "wake", "wake_socket", "workers",
 ]  # fmt: skip
 
 ROUTES_VERSION = 1
@@ -224,19 +224,39 @@ def generation(connection: sqlite3.Connection) -> int:
     return int(value)
 
 
-def read(connection: sqlite3.Connection) -> Snapshot:
-    """The whole table in one read transaction: never half of a change."""
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The content of `routes.db` as it stands there, at one generation: rows as text, unparsed."""
+
+    generation: int
+    routes: list[tuple[str, str, str, str]]
+    certificates: list[tuple[str, str, str]]
+    challenges: list[tuple[str, str]]
+
+
+def read_tables(connection: sqlite3.Connection) -> Tables:
+    """Everything in one read transaction, unparsed: of ten thousand routes few are needed as objects."""
     connection.execute("BEGIN")
     try:
-        routes = tuple(
-            Route(host, prefix, tuple(Backend(**b) for b in json.loads(backends)), json.loads(policy))
-            for host, prefix, backends, policy in connection.execute("SELECT * FROM routes")
+        return Tables(
+            generation(connection),
+            connection.execute("SELECT host, path_prefix, backends, policy FROM routes").fetchall(),
+            connection.execute("SELECT host, chain_path, key_path FROM certificates").fetchall(),
+            connection.execute("SELECT token, key_authorization FROM challenges").fetchall(),
         )
-        certificates = tuple(CertificateFiles(*row) for row in connection.execute("SELECT * FROM certificates"))
-        challenges = tuple((token, answer) for token, answer in connection.execute("SELECT * FROM challenges"))
-        return Snapshot(routes, certificates, challenges, generation(connection))
     finally:
         connection.execute("COMMIT")
+
+
+def read(connection: sqlite3.Connection) -> Snapshot:
+    """The whole table in one read transaction: never half of a change."""
+    tables = read_tables(connection)
+    routes = tuple(
+        Route(host, prefix, tuple(Backend(**b) for b in json.loads(backends)), json.loads(policy))
+        for host, prefix, backends, policy in tables.routes
+    )
+    certificates = tuple(CertificateFiles(*row) for row in tables.certificates)
+    return Snapshot(routes, certificates, tuple(tables.challenges), tables.generation)
 
 
 def acknowledge(state: sqlite3.Connection, pid: int, adopted: int, drained: int) -> None:

@@ -1,8 +1,9 @@
 """Pages about apps."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from flask import request, url_for
+from flask import Response, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rivetr import config
@@ -20,6 +21,11 @@ _NEW = {
     "memory_limit": "512m", "cpu_limit": "1", "replicas": "1",
 }  # fmt: skip
 _RECENT = 10
+
+
+def _form(page: str, status: int, app: App | None, values: Mapping[str, Any], fields: dict[str, str]) -> Response:
+    base_domain = config.current().proxy.base_domain
+    return htmx.render(page, "apps/_form.html", status, app=app, values=values, fields=fields, base_domain=base_domain)
 
 
 def _summary(app: App) -> dict[str, Any]:
@@ -40,7 +46,7 @@ def list_apps() -> ResponseReturnValue:
 
 @blueprint.get("/apps/new")
 def new_app() -> ResponseReturnValue:
-    return htmx.render("apps/new.html", "apps/_form.html", values=_NEW, fields={}, app=None)
+    return _form("apps/new.html", 200, None, _NEW, {})
 
 
 @blueprint.post("/apps/new")
@@ -48,9 +54,7 @@ def create_app() -> ResponseReturnValue:
     try:
         app = apps.create(actor(), parse(AppSpec(), from_form(AppSpec(), request.form)))
     except (Invalid, Conflict) as error:
-        return htmx.render(
-            "apps/new.html", "apps/_form.html", error.status, values=request.form, fields=_complaints(error), app=None
-        )
+        return _form("apps/new.html", error.status, None, request.form, _complaints(error))
     deployment = deployments.deploy(actor(), app.id, None)
     return htmx.go_to(url_for("web.show_deployment", id=deployment.id))
 
@@ -88,7 +92,14 @@ def settings_of(app: App) -> dict[str, Any]:
     """What the settings page shows: a form for the app, another one for its traffic's rules."""
     values = {field: getattr(app, field) for field in _EDITABLE}
     values["domain"] = app.domains[0].host if app.domains else ""
-    return {"app": app, "values": values, "fields": {}, "rules": rules.shown(app.policy), "rule_fields": {}}
+    return {
+        "app": app,
+        "values": values,
+        "fields": {},
+        "base_domain": config.current().proxy.base_domain,
+        "rules": rules.shown(app.policy),
+        "rule_fields": {},
+    }
 
 
 _EDITABLE = (

@@ -38,6 +38,8 @@ def state(own: Instance, browser: Browser) -> str:
     context = browser.new_context()
     page = context.new_page()
     link = own.setup_link()
+    page.goto(f"http://localhost:{own.api_port}/")
+    expect(page.get_by_text("Nobody has an account here yet")).to_be_visible()
     page.goto(link)
     page.get_by_label("E-mail address").fill(EMAIL)
     page.get_by_label("Password").fill(PASSWORD)
@@ -76,6 +78,8 @@ def test_an_app_is_made_deployed_and_followed_to_its_end(own: Instance, page: Pa
     page.get_by_label("Git repository").fill(source.file_url)
     page.get_by_role("button", name="Make and deploy").click()
     expect(page.get_by_text("DNS label")).to_be_visible()
+    expect(page.get_by_label("Name")).to_be_focused()
+    expect(page.get_by_label("Webhook secret")).to_be_hidden()
     page.get_by_label("Name").fill("paged")
     page.get_by_role("button", name="Make and deploy").click()
     page.wait_for_url("**/deployments/*")
@@ -92,8 +96,28 @@ def test_an_app_is_made_deployed_and_followed_to_its_end(own: Instance, page: Pa
     assert "hush" not in page.content()
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("h1 .badge")).to_have_text("stopped")
+    expect(page.locator("tbody .badge")).to_have_text("stopped")
     page.get_by_role("button", name="Start", exact=True).click()
+    top = page.locator("pre.log").bounding_box()
     expect(page.locator("h1 .badge")).to_have_text("running", timeout=60_000)
+    expect(page.get_by_role("link", name="paged.localhost")).to_be_visible()
+    assert page.locator("pre.log").bounding_box() == top
+
+
+def test_an_open_page_follows_what_starts_elsewhere(own: Instance, page: Page, browser: Browser, state: str) -> None:
+    page.goto(f"{home(own)}/apps/paged")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("h1 .badge")).to_have_text("stopped")
+    expect(page.locator("[data-stream-state]")).to_be_empty()
+    context = browser.new_context(storage_state=state)
+    other = context.new_page()
+    other.goto(page.url)
+    other.get_by_role("button", name="Start", exact=True).click()
+    other.wait_for_url("**/deployments/*")
+    context.close()
+    page.get_by_role("link", name="Settings").focus()
+    expect(page.locator("[data-stream-state]")).to_have_text("live", timeout=60_000)
+    expect(page.get_by_role("link", name="Settings")).to_be_focused()
 
 
 def test_a_page_works_without_javascript(own: Instance, browser: Browser, state: str) -> None:
