@@ -13,7 +13,7 @@ from bench.bodies import download, upload
 from bench.figures import Figure
 from bench.load import Load, wrk
 from bench.peers import HOST, RIVETR, Standing, standing
-from bench.processes import cpu_seconds, family_pss_kib, family_rss_kib
+from bench.processes import cpu_seconds, family_own_kib, family_pss_kib, family_rss_kib
 from bench.upstream import FILES, MEBIBYTE
 
 CONNECTIONS = 1000
@@ -96,11 +96,11 @@ def _connections(bench: Bench, name: str, number: int) -> list[Figure]:
     with standing(name, bench.folder, bench.upstream) as proxy:
         warm(bench, proxy)
         time.sleep(SETTLE_SECONDS)
-        before = family_pss_kib(proxy.pid)
+        before = family_own_kib(proxy.pid)
         with _idle_clients(proxy.port):
             time.sleep(SETTLE_SECONDS)
-            after = family_pss_kib(proxy.pid)
-        return [Figure("connections", name, number, (after - before) / CONNECTIONS, after)]
+            grown, pss = family_own_kib(proxy.pid) - before, family_pss_kib(proxy.pid)
+        return [Figure("connections", name, number, grown / CONNECTIONS, pss)]
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def _routes(bench: Bench, name: str, number: int) -> list[Figure]:
     hosts = many_hosts(ROUTES)
     with standing(name, bench.folder, bench.upstream) as proxy:
         time.sleep(SETTLE_SECONDS)
-        before = family_pss_kib(proxy.pid)
+        before = family_own_kib(proxy.pid)
         if proxy.ours:
             # As it happens in life: the table grows under a proxy that runs.
             proxy.ours.publish(hosts, f"127.0.0.1:{bench.upstream}")
@@ -136,14 +136,14 @@ def _routes(bench: Bench, name: str, number: int) -> list[Figure]:
 
 def _many_routes(bench: Bench, proxy: Standing, number: int, before: int, hosts: Sequence[str]) -> list[Figure]:
     time.sleep(SETTLE_SECONDS)
-    after = family_pss_kib(proxy.pid)
-    each = (after - before) * 1024 / (ROUTES - 1)
+    each = (family_own_kib(proxy.pid) - before) * 1024 / (ROUTES - 1)
+    pss = family_pss_kib(proxy.pid)
     cpu = cpu_seconds(proxy.pid)
     load = wrk(proxy.port, heads.anybody(hosts), bench.seconds, bench.folder)
     spent = _value(MICROSECONDS, cpu_seconds(proxy.pid) - cpu, load)
     return [
-        Figure("route-memory", proxy.name, number, each, after),
-        Figure("routes", proxy.name, number, spent, after, load),
+        Figure("route-memory", proxy.name, number, each, pss),
+        Figure("routes", proxy.name, number, spent, pss, load),
     ]
 
 

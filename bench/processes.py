@@ -34,6 +34,11 @@ def family_pss_kib(pid: int) -> int:
     return sum(pss_kib(member) for member in family(pid))
 
 
+def family_own_kib(pid: int) -> int:
+    """Memory of the family that no file backs: unlike PSS it stays when others start or end the same program."""
+    return sum(_rollup(member, "Pss_Anon") + _rollup(member, "Pss_Shmem") for member in family(pid))
+
+
 def family_rss_kib(pid: int) -> int:
     """Resident set sizes added up: what PSS would be at most if nobody else ran the same program."""
     return sum(_rollup(member, "Rss") for member in family(pid))
