@@ -1,12 +1,11 @@
 """One route, ready to use: its backends, the policies that its requests meet, and what it has counted."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from proxy import policies
+from proxy import contract, policies
 from proxy.backends import Backend, Backends
 from proxy.limits import Limits
 from proxy.policies.base import Gate, closed, complain
@@ -113,15 +112,15 @@ class RouteCompiler:
 
     def compile(self, host: str, prefix: str, text: str) -> Routed:
         """The route; what of the text makes no sense is logged and left out."""
-        backends_text, _, policy_text = text.partition("\0")
-        route = Routed(host, prefix, self._read_backends(host, backends_text), json.loads(policy_text or "{}"))
+        entries, policy = contract.parse_route(text)
+        route = Routed(host, prefix, self._read_backends(host, entries), policy)
         route.settle(self._limits)
         route.counters = self.counters.setdefault((host, prefix), route.counters)
         return route
 
-    def _read_backends(self, host: str, text: str) -> list[tuple[Backend, int]]:
+    def _read_backends(self, host: str, entries: list[dict[str, Any]]) -> list[tuple[Backend, int]]:
         found = []
-        for entry in json.loads(text):
+        for entry in entries:
             try:
                 found.append((self._backends.get(entry["address"]), int(entry.get("weight", 1))))
             except (ValueError, KeyError, TypeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -49,11 +50,11 @@ class Service:
         # Told after each connection's end, when a listener waits for room.
         self.on_room: Any = None
 
-    def adopt(self, table: RouteTable) -> None:
-        """Serve `table` from now on; requests in flight end as they began."""
+    def adopt(self, table: RouteTable, changed: Iterable[str] = ()) -> None:
+        """Serve `table`, in which the hosts `changed` are new, from now on; requests in flight end as they began."""
         before, self.table = self.table, table
         table.succeed(before)
-        table.compile_where(lambda text: '"health"' in text)
+        table.compile_checked(changed)
         addresses = {backend.address for route in table.routes() for backend in route.backends}
         self.backends.retain(addresses, table.generation)
         for client in list(self.held):
