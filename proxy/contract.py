@@ -34,10 +34,11 @@ from proxy.counters import (
 )
 
 __all__ = [
-    "LATENCY_BOUNDS", "ROUTES_VERSION", "STATE_VERSION", "Backend", "BackendState", "CertificateFiles", "Changes", "Minute",
-    "ProcessState", "Route", "Snapshot", "Traffic", "Worker", "acknowledge", "add_minutes", "backend_states",
-    "forget", "forget_dead", "generation", "minutes", "open_routes", "open_state", "parse_route", "processes", "publish", "quantile",
-    "read", "read_changes", "report", "report_process", "report_traffic", "traffic", "wake", "wake_socket", "workers",
+    "LATENCY_BOUNDS", "ROUTES_VERSION", "STATE_VERSION", "Backend", "BackendState", "CertificateFiles", "Changes",
+    "Minute", "ProcessState", "Route", "Snapshot", "Traffic", "Worker", "acknowledge", "add_minutes", "backend_states",
+    "forget", "forget_dead", "generation", "minutes", "open_routes", "open_state", "parse_route", "processes",
+    "publish", "quantile", "read", "read_changes", "report", "report_process", "report_traffic", "traffic", "wake",
+    "wake_socket", "workers",
 ]  # fmt: skip
 
 ROUTES_VERSION = 2
