@@ -1,79 +1,72 @@
 """`python -m proxy`: the reverse proxy as a process of its own; nothing of the control plane is imported."""
 
-import argparse
-import ipaddress
 import logging
 import signal
+import socket
 import sys
-from pathlib import Path
+import time
+from argparse import Namespace
 
 import gevent
-from gevent import socket
 from gevent.event import Event
 
+from proxy.access_log import AccessLog
 from proxy.forwarded import Forwarder
-from proxy.server import Server, listen
+from proxy.health import Checker
+from proxy.limits import Limits
+from proxy.options import parser
+from proxy.server import Server, inherited, listen
 from proxy.service import Service
 from proxy.tls import Certificates, context_for
 from proxy.watcher import Watcher
 
+# SIGTERM: how long requests may take to end.
+STOP_SECONDS = 5.0
+_LOOK_SECONDS = 0.02
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; 1 and a sentence when it cannot start."""
-    options = _parser().parse_args(arguments)
+    """Serve until SIGTERM, SIGINT or SIGQUIT; 1 and a sentence when it cannot start."""
+    options = parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=options.log_level.upper())
     try:
-        plain = [_listen(options.host, options.http_port)]
-        tls = [_listen(options.host, options.https_port)] if options.https_port else []
-        certificates = _certificates(options) if tls else None
+        plain = [_listener(options.listen_fd, options.host, options.http_port)]
+        has_tls = options.https_port or options.listen_tls_fd is not None
+        tls = [_listener(options.listen_tls_fd, options.host, options.https_port)] if has_tls else []
+        certificates = _certificates(options) if has_tls else None
+        access_log = _access_log(options)
     except OSError as error:
         print(f"proxy: {error}", file=sys.stderr)
         return 1
-    service = Service(Forwarder(options.trusted_proxy), options.drain_timeout)
+    service = Service(Forwarder(options.trusted_proxy), _limits(options), options.drain_timeout)
+    service.access_log = access_log
     watcher = Watcher(service, certificates, options.routes, options.state)
     # The first table is there before the first request.
-    watcher.look()
-    server = Server(service, certificates)
+    watcher.start()
+    server = Server(service, certificates, options.proxy_protocol)
     server.start(plain, tls)
-    watching = gevent.spawn(watcher.run)
-    _wait_for_signal()
-    server.stop()
-    watching.kill()
+    Checker(service).start()
+    _end(server, _wait_for_signal(service), options.drain_timeout)
     watcher.leave()
+    if access_log is not None:
+        access_log.flush()
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="proxy", description=__doc__)
-    parser.add_argument("--routes", type=Path, required=True, help="the route table (routes.db), only read")
-    parser.add_argument("--state", type=Path, required=True, help="what this proxy reports (proxy.db)")
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen on")  # noqa: S104 - it is a server
-    parser.add_argument("--http-port", type=int, default=80)
-    parser.add_argument("--https-port", type=int, default=0, help="0: no HTTPS")
-    parser.add_argument("--default-cert", help="PEM chain for names without a certificate of their own")
-    parser.add_argument("--default-key", help="its PEM key")
-    parser.add_argument("--trusted-proxy", type=_network, action="append", default=[], metavar="CIDR")
-    parser.add_argument("--drain-timeout", type=float, default=30.0, metavar="SECONDS")
-    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
-    return parser
+def _limits(options: Namespace) -> Limits:
+    return Limits(**{name: getattr(options, name) for name in Limits.__slots__})
 
 
-def _network(text: str) -> str:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text} is no network such as 10.0.0.0/8") from error
-    return text
-
-
-def _listen(host: str, port: int) -> socket.socket:
+def _listener(descriptor: int | None, host: str, port: int) -> socket.socket:
+    if descriptor is not None:
+        return inherited(descriptor)
     try:
         return listen(host, port)
     except OSError as error:
         raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from None
 
 
-def _certificates(options: argparse.Namespace) -> Certificates:
+def _certificates(options: Namespace) -> Certificates:
     if not (options.default_cert and options.default_key):
         raise OSError("--https-port needs --default-cert and --default-key")
     try:
@@ -82,11 +75,45 @@ def _certificates(options: argparse.Namespace) -> Certificates:
         raise OSError(f"the default certificate {options.default_cert} cannot be used: {error}") from None
 
 
-def _wait_for_signal() -> None:
+def _access_log(options: Namespace) -> AccessLog | None:
+    if not options.access_log:
+        return None
+    is_json = options.access_log_format == "json"
+    try:
+        return AccessLog(options.access_log, is_json, options.access_log_max_bytes, options.access_log_keep)
+    except OSError as error:
+        raise OSError(f"the access log {options.access_log} cannot be written: {error.strerror}") from None
+
+
+def _wait_for_signal(service: Service) -> int:
     told = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, told.set)
+    received: list[int] = []
+
+    def tell(number: int) -> None:
+        received.append(number)
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        gevent.signal_handler(number, tell, number)
+    gevent.signal_handler(signal.SIGUSR1, _reopen, service)
     told.wait()
+    return received[0]
+
+
+def _reopen(service: Service) -> None:
+    if service.access_log is not None:
+        service.access_log.flush()
+        service.access_log.reopen()
+
+
+def _end(server: Server, number: int, drain_seconds: float) -> None:
+    """SIGQUIT lets everybody end in their own time, the others in a few seconds."""
+    is_drain = number == signal.SIGQUIT
+    server.drain() if is_drain else server.stop()
+    deadline = time.monotonic() + (drain_seconds if is_drain else STOP_SECONDS)
+    while not server.has_ended(counts_tunnels=is_drain) and time.monotonic() < deadline:
+        gevent.sleep(_LOOK_SECONDS)
+    server.cut()
 
 
 if __name__ == "__main__":

@@ -1,90 +1,126 @@
-"""What this process knows of its backends: requests in flight, and which ones are draining."""
+"""What this process knows of its backends: who is healthy, what is in flight, idle connections, and who drains."""
 
-import itertools
+from __future__ import annotations
+
+import ipaddress
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-import gevent
-from greenlet import greenlet
+from proxy.contract import BackendState
 
-from proxy.contract import Backend, BackendState, Route
+if TYPE_CHECKING:
+    from proxy.upstream import Upstream
+
+# After so many failures in a row nobody is sent there for a while, as long as there is somebody else.
+_FAILURES_UNTIL_EJECTED = 3
+_EJECTED_SECONDS = 10.0
+MOST_IDLE = 64
 
 
-class Cut(gevent.GreenletExit):
-    """Thrown into a request whose backend left the table longer ago than the drain time-out."""
+class Backend:
+    """One address (`host:port`); lives as long as it is in the table, or something is in flight to it."""
+
+    __slots__ = (
+        "address", "checked_unhealthy", "departed", "ejected_until", "failures", "family", "idle", "in_flight", "seen",
+        "sockaddr",
+    )  # fmt: skip
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        number = ipaddress.ip_address(host.strip("[]"))
+        self.address = address
+        self.family = socket.AF_INET6 if number.version == 6 else socket.AF_INET
+        self.sockaddr = (str(number), int(port))
+        self.idle: list[Upstream] = []
+        self.in_flight = 0
+        self.failures = 0
+        self.ejected_until = 0.0
+        # By active checks, which alone may say so before a visitor has to notice.
+        self.checked_unhealthy = False
+        self.seen = "unknown"
+        # The generation without it, and when what is still in flight is cut.
+        self.departed: tuple[int, float] | None = None
+
+    def note_success(self) -> None:
+        """It answered."""
+        if self.failures or self.seen != "healthy":
+            self.failures, self.ejected_until, self.seen = 0, 0.0, "healthy"
+
+    def note_failure(self) -> None:
+        """No connection, or no answer."""
+        self.failures += 1
+        self.seen = "unhealthy"
+        if self.failures >= _FAILURES_UNTIL_EJECTED:
+            self.ejected_until = time.monotonic() + _EJECTED_SECONDS
+
+    def is_preferred(self, now: float) -> bool:
+        """Whether to try it before others that are not."""
+        return not self.checked_unhealthy and self.ejected_until <= now
+
+    @property
+    def health(self) -> str:
+        if self.departed:
+            return "draining"
+        return "unhealthy" if self.checked_unhealthy else self.seen
+
+    def close_idle(self) -> None:
+        """End the connections that carry nothing."""
+        while self.idle:
+            self.idle.pop().close()
 
 
 class Backends:
-    """In-flight requests by address; an address that left the table drains until none is left."""
+    """All backends by address; one that left the table drains until nothing is in flight to it."""
 
     def __init__(self, drain_seconds: float) -> None:
         self._drain_seconds = drain_seconds
-        self._in_flight: dict[str, set[greenlet]] = {}
-        self._departed: dict[str, tuple[int, float]] = {}
-        self._health: dict[str, str] = {}
-        self._turns: dict[tuple[str, str], Iterator[int]] = {}
+        self._known: dict[str, Backend] = {}
 
-    def order(self, route: Route) -> list[Backend]:
-        """The route's backends in the order to try them: whose turn it is first (weighted round robin)."""
-        slots = [backend for backend in route.backends for _ in range(max(1, backend.weight))]
-        if len(slots) == 1:
-            return slots
-        turn = next(self._turns.setdefault((route.host, route.path_prefix), itertools.count()))
-        first = turn % len(slots)
-        return list(dict.fromkeys(slots[first:] + slots[:first]))
+    def __iter__(self) -> Iterator[Backend]:
+        return iter(self._known.values())
 
-    @contextmanager
-    def request(self, address: str) -> Iterator[None]:
-        """Count the current greenlet as in flight to `address` while the body runs."""
-        current = gevent.getcurrent()
-        flying = self._in_flight.setdefault(address, set())
-        flying.add(current)
-        try:
-            yield
-        finally:
-            flying.discard(current)
-            if not flying:
-                self._in_flight.pop(address, None)
+    def get(self, address: str) -> Backend:
+        """The backend at this address. Raises `ValueError` for what is no address."""
+        found = self._known.get(address)
+        if found is None:
+            found = self._known[address] = Backend(address)
+        found.departed = None
+        return found
 
-    def note(self, address: str, is_healthy: bool) -> None:
-        """Remember how the last try to reach a backend went."""
-        self._health[address] = "healthy" if is_healthy else "unhealthy"
-
-    def adopt(self, before: frozenset[str], after: frozenset[str], generation: int) -> list[str]:
-        """Take a new table's addresses over; gives those that left, whose idle connections may close."""
-        for address in after:
-            self._departed.pop(address, None)
-        left = [address for address in before if address not in after]
+    def retain(self, addresses: Iterable[str], generation: int) -> None:
+        """A new table names just these: others take no more requests and drain."""
+        wanted = set(addresses)
         deadline = time.monotonic() + self._drain_seconds
-        for address in left:
-            self._departed[address] = (generation, deadline)
-        for key in [key for key in self._health if key not in after]:
-            del self._health[key]
-        return left
+        for address, backend in list(self._known.items()):
+            if address in wanted:
+                backend.departed = None
+                continue
+            backend.close_idle()
+            if not backend.in_flight:
+                del self._known[address]
+            elif backend.departed is None:
+                backend.departed = (generation, deadline)
 
     def drained(self, adopted: int) -> int:
-        """The newest generation up to which nothing that left is still in flight; cuts what is overdue."""
-        now = time.monotonic()
+        """The newest generation up to which nothing that left is still in flight; forgets who is done."""
         lowest = adopted
-        for address, (generation, deadline) in list(self._departed.items()):
-            flying = self._in_flight.get(address)
-            if not flying:
-                del self._departed[address]
-            elif now >= deadline:
-                gevent.killall(list(flying), exception=Cut, block=False)
-                lowest = min(lowest, generation - 1)
+        for address, backend in list(self._known.items()):
+            if backend.departed is None:
+                continue
+            if backend.in_flight:
+                lowest = min(lowest, backend.departed[0] - 1)
             else:
-                lowest = min(lowest, generation - 1)
+                backend.close_idle()
+                del self._known[address]
         return lowest
 
-    def states(self, addresses: frozenset[str], pid: int) -> list[BackendState]:
-        """How each address of the table, and each one that drains, is seen now."""
-        known = sorted(addresses | set(self._departed))
-        return [BackendState(pid, address, self._state(address), self._count(address)) for address in known]
+    def overdue(self) -> set[Backend]:
+        """Those whose time to drain is over."""
+        now = time.monotonic()
+        return {backend for backend in self._known.values() if backend.departed and backend.departed[1] <= now}
 
-    def _state(self, address: str) -> str:
-        return "draining" if address in self._departed else self._health.get(address, "unknown")
-
-    def _count(self, address: str) -> int:
-        return len(self._in_flight.get(address, ()))
+    def states(self, pid: int) -> list[BackendState]:
+        """How each one is seen now."""
+        return [BackendState(pid, b.address, b.health, b.in_flight) for _, b in sorted(self._known.items())]

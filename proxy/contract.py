@@ -18,8 +18,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proxy import counters
+from proxy.counters import (
+    LATENCY_BOUNDS,
+    Minute,
+    ProcessState,
+    Traffic,
+    add_minutes,
+    minutes,
+    processes,
+    quantile,
+    report_process,
+    report_traffic,
+    traffic,
+)
+
+__all__ = [
+    "LATENCY_BOUNDS", "ROUTES_VERSION", "STATE_VERSION", "Backend", "BackendState", "CertificateFiles", "Minute",
+    "ProcessState", "Route", "Snapshot", "Tables", "Traffic", "Worker", "acknowledge", "add_minutes", "backend_states",
+    "forget", "forget_dead", "generation", "minutes", "open_routes", "open_state", "processes", "publish", "quantile",
+    "read", "read_tables", "report", "report_process", "report_traffic", "traffic", "wake", "wake_socket", "workers",
+]  # fmt: skip
+
 ROUTES_VERSION = 1
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 _ROUTES_SCHEMA = """
 CREATE TABLE generation (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL);
@@ -30,13 +52,13 @@ CREATE TABLE certificates (host TEXT PRIMARY KEY, chain_path TEXT NOT NULL, key_
 CREATE TABLE challenges (token TEXT PRIMARY KEY, key_authorization TEXT NOT NULL) WITHOUT ROWID;
 INSERT INTO generation VALUES (1, {generation});
 """
-_STATE_SCHEMA = """
+_STATE_SCHEMA = f"""
 CREATE TABLE workers (
     pid INTEGER PRIMARY KEY, adopted INTEGER NOT NULL, drained INTEGER NOT NULL, seen_at REAL NOT NULL);
 CREATE TABLE backends (
     pid INTEGER NOT NULL, address TEXT NOT NULL, health TEXT NOT NULL, in_flight INTEGER NOT NULL,
     PRIMARY KEY (pid, address)) WITHOUT ROWID;
-"""
+{counters.SCHEMA}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,19 +224,39 @@ def generation(connection: sqlite3.Connection) -> int:
     return int(value)
 
 
-def read(connection: sqlite3.Connection) -> Snapshot:
-    """The whole table in one read transaction: never half of a change."""
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The content of `routes.db` as it stands there, at one generation: rows as text, unparsed."""
+
+    generation: int
+    routes: list[tuple[str, str, str, str]]
+    certificates: list[tuple[str, str, str]]
+    challenges: list[tuple[str, str]]
+
+
+def read_tables(connection: sqlite3.Connection) -> Tables:
+    """Everything in one read transaction, unparsed: of ten thousand routes few are needed as objects."""
     connection.execute("BEGIN")
     try:
-        routes = tuple(
-            Route(host, prefix, tuple(Backend(**b) for b in json.loads(backends)), json.loads(policy))
-            for host, prefix, backends, policy in connection.execute("SELECT * FROM routes")
+        return Tables(
+            generation(connection),
+            connection.execute("SELECT host, path_prefix, backends, policy FROM routes").fetchall(),
+            connection.execute("SELECT host, chain_path, key_path FROM certificates").fetchall(),
+            connection.execute("SELECT token, key_authorization FROM challenges").fetchall(),
         )
-        certificates = tuple(CertificateFiles(*row) for row in connection.execute("SELECT * FROM certificates"))
-        challenges = tuple((token, answer) for token, answer in connection.execute("SELECT * FROM challenges"))
-        return Snapshot(routes, certificates, challenges, generation(connection))
     finally:
         connection.execute("COMMIT")
+
+
+def read(connection: sqlite3.Connection) -> Snapshot:
+    """The whole table in one read transaction: never half of a change."""
+    tables = read_tables(connection)
+    routes = tuple(
+        Route(host, prefix, tuple(Backend(**b) for b in json.loads(backends)), json.loads(policy))
+        for host, prefix, backends, policy in tables.routes
+    )
+    certificates = tuple(CertificateFiles(*row) for row in tables.certificates)
+    return Snapshot(routes, certificates, tuple(tables.challenges), tables.generation)
 
 
 def acknowledge(state: sqlite3.Connection, pid: int, adopted: int, drained: int) -> None:
@@ -223,7 +265,11 @@ def acknowledge(state: sqlite3.Connection, pid: int, adopted: int, drained: int)
 
 
 def forget(state: sqlite3.Connection, pid: int) -> None:
-    """Remove what the proxy process `pid` said; it is ending, or a new one found it dead."""
+    """Remove what the proxy process `pid` said; it is ending, or a new one found it dead.
+
+    What it counted stays in the sums of `traffic`.
+    """
+    counters.retire(state, pid)
     state.execute("DELETE FROM workers WHERE pid = ?", (pid,))
     state.execute("DELETE FROM backends WHERE pid = ?", (pid,))
 

@@ -1,36 +1,31 @@
 """Heads of HTTP/1 messages, parsed strictly (RFC 9112): what peers could read in two ways is refused.
 
-Pure functions over bytes; nothing here does input or output.
+Pure functions over bytes; nothing here does input or output. Browsers send the same fields with each request and
+backends the same with each answer, so parsed blocks are remembered, as many as fit a bound.
 """
 
 import re
 import socket
-from dataclasses import dataclass
 
-MAX_REQUEST_LINE = 8 * 1024
-MAX_HEAD = 32 * 1024
-MAX_FIELDS = 100
+from proxy import fields
+from proxy.fields import Field, FieldBlock, Malformed, TooMany, Unclear, join_fields, parse_block
 
-Field = tuple[bytes, bytes]
+__all__ = ["Field", "Malformed", "Refused", "RequestFields", "RequestHead", "ResponseHead", "parse_request"]
 
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-# Everything below SP but HTAB and the line ends, and DEL: RFC 9110, 5.5.
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
+_ANY_VERSION = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/[0-9]\.[0-9]")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 # Narrower than RFC 3986, 3.2.2: names that can be in DNS (and _, which people use), or an address.
 _AUTHORITY = re.compile(rb"((?:[0-9A-Za-z_-]+)(?:\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
 _LONGEST_HOST = 253
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([/?].*)?", re.IGNORECASE)
-_DIGITS = re.compile(rb"[0-9]{1,18}")
+_CHUNKED = b"chunked"
+# What may be tunnelled after 101: anything but other versions of HTTP and TLS, which would pass our rules by.
+_NO_TUNNEL = re.compile(rb"h2c?|http|tls", re.IGNORECASE)
+_PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
 
-# RFC 9110, 7.6.1, and older ones that peers still send.
-_HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authentication-info",
-     b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade")
-)  # fmt: skip
-# Read by CGI-like backends as the variable HTTP_PROXY ("httpoxy"), so no client may set it.
-_NEVER_FORWARDED = _HOP_BY_HOP | {b"proxy"}
+# Blocks longer than this are parsed each time: remembering them would cost more than it saves.
+_LONGEST_REMEMBERED, _MOST_REMEMBERED = 2048, 512
 
 
 class Refused(Exception):
@@ -42,131 +37,182 @@ class Refused(Exception):
         self.reason = reason
 
 
-class Malformed(Exception):
-    """A backend's answer that is not HTTP/1."""
+class RequestFields:
+    """What a request's field block says; shared by all requests with the same block, so nobody changes it.
 
-
-@dataclass(slots=True)
-class RequestHead:
-    """A request without its body; `host` is lower-case without port, `fields` hold no hop-by-hop ones.
-
-    The body is `length` bytes, or chunked; neither means that there is none.
+    `host` is lower-case without port, empty without a Host; the body is `length` bytes, or chunked. `lines` is what the
+    backend gets of it: Host, the end-to-end fields, the framing, and the part of our forwarding fields that the
+    connection's own part follows (`proxy.forwarded`).
     """
 
-    method: bytes
-    target: bytes
-    is_http_10: bool
-    host: str
-    authority: bytes
-    fields: list[Field]
-    length: int
-    is_chunked: bool
-    keeps_alive: bool
-    is_websocket: bool
-    expects_continue: bool
+    __slots__ = ("authority", "block", "expects_continue", "host", "is_chunked", "length", "lines", "upgrade")
+
+    def __init__(self, block: FieldBlock) -> None:
+        if len(block.hosts) > 1:
+            raise Refused(400, "The request must name exactly one Host.")
+        self.block = block
+        self.authority = block.hosts[0] if block.hosts else b""
+        if block.hosts and not is_authority(self.authority):
+            raise Refused(400, "The request's Host is not valid.")
+        self.host = host_of(self.authority)
+        self.length, self.is_chunked = _request_framing(block)
+        self.upgrade = _upgrade(block, self.is_chunked or self.length > 0)
+        self.expects_continue = _expects_continue(block)
+        self.lines = self.lines_for(self.authority, self.upgrade) + forwarded_host(self.authority)
+
+    def lines_for(self, authority: bytes, upgrade: bytes) -> bytes:
+        """The backend's lines for a request to `authority`, without any forwarding field."""
+        parts = [b"Host: ", authority, b"\r\n", self.block.kept, self.framing]
+        if upgrade:
+            parts += [b"Connection: Upgrade\r\nUpgrade: ", upgrade, b"\r\n"]
+        return b"".join(parts)
 
     @property
-    def path(self) -> str:
-        return self.target.partition(b"?")[0].decode("ascii")
+    def framing(self) -> bytes:
+        if self.is_chunked:
+            return b"Transfer-Encoding: chunked\r\n"
+        return b"Content-Length: %d\r\n" % self.length if self.block.lengths else b""
+
+
+class RequestHead:
+    """A request without its body. `target` is in origin form, or `*`."""
+
+    __slots__ = ("authority", "fields", "host", "is_http_10", "method", "target")
+
+    def __init__(self, method: bytes, target: bytes, is_http_10: bool, fields: RequestFields) -> None:
+        self.method = method
+        self.target = target
+        self.is_http_10 = is_http_10
+        self.fields = fields
+        self.authority = fields.authority
+        self.host = fields.host
+
+    @property
+    def path(self) -> bytes:
+        return self.target.partition(b"?")[0]
+
+    @property
+    def keeps_alive(self) -> bool:
+        options = self.fields.block.options
+        if not options:
+            return not self.is_http_10
+        return b"close" not in options and (not self.is_http_10 or b"keep-alive" in options)
+
+    @property
+    def length(self) -> int:
+        return self.fields.length
+
+    @property
+    def is_chunked(self) -> bool:
+        return self.fields.is_chunked
 
     @property
     def has_body(self) -> bool:
-        return self.is_chunked or self.length > 0
+        return self.fields.is_chunked or self.fields.length > 0
+
+    @property
+    def upgrade(self) -> bytes:
+        """The protocol that the client wants to go on with, empty when it wants none that may be."""
+        return b"" if self.is_http_10 or self.method != b"GET" else self.fields.upgrade
+
+    @property
+    def expects_continue(self) -> bool:
+        return self.fields.expects_continue and not self.is_http_10
+
+    def lines(self) -> bytes:
+        """The backend's lines, ending with the beginning of our forwarding fields."""
+        if self.authority is self.fields.authority and not self.fields.upgrade:
+            return self.fields.lines
+        return self.end_to_end_lines() + forwarded_host(self.authority)
+
+    def end_to_end_lines(self) -> bytes:
+        """The backend's lines without any forwarding field."""
+        return self.fields.lines_for(self.authority, self.upgrade)
 
 
-@dataclass(slots=True)
-class ResponseHead:
-    """A response without its body; `length` is None when only the end of the connection or chunks end it."""
+class RequestParser:
+    """Parses heads within limits (bytes of the first line, number of fields); remembers field blocks."""
 
-    status: int
-    reason: bytes
-    fields: list[Field]
-    length: int | None
-    is_chunked: bool
-    keeps_alive: bool
-    is_websocket: bool
+    def __init__(self, most_line_bytes: int = 16384, most_fields: int = 200) -> None:
+        self._most_line_bytes = most_line_bytes
+        self._most_fields = most_fields
+        self._remembered: dict[bytes, RequestFields] = {}
+
+    def parse(self, head: bytes) -> RequestHead:
+        """Parse a request's head, given without the empty line that ends it. Raises `Refused`."""
+        line, _, block = head.partition(b"\r\n")
+        match = _REQUEST_LINE.fullmatch(line)
+        if match is None or len(line) > self._most_line_bytes:
+            raise self._bad_line(line)
+        method, target, minor = match.groups()
+        found = self._remembered.get(block)
+        if found is None:
+            found = self._fields(block)
+        request = RequestHead(method, target, minor == b"0", found)
+        if target[0] != 0x2F or method in _UNSERVED or minor == b"0" or not found.authority:
+            _check_unusual(request)
+        return request
+
+    def _fields(self, block: bytes) -> RequestFields:
+        try:
+            found = RequestFields(parse_block(block, fields.REQUEST_NAMES, self._most_fields))
+        except TooMany:
+            raise Refused(431, "The request has too many header fields.") from None
+        except Unclear:
+            raise Refused(400, "The length of the request's body is not clear.") from None
+        except Malformed:
+            raise Refused(400, "A header field is not valid.") from None
+        if len(block) <= _LONGEST_REMEMBERED:
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[block] = found
+        return found
+
+    def _bad_line(self, line: bytes) -> Refused:
+        if len(line) > self._most_line_bytes:
+            return Refused(414, "The request's address is too long.")
+        if _ANY_VERSION.fullmatch(line) and not line.endswith((b"HTTP/1.0", b"HTTP/1.1")):
+            return Refused(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+        return Refused(400, "The request's first line is not valid.")
+
+
+def forwarded_host(authority: bytes) -> bytes:
+    """X-Forwarded-Host, and the beginning of a Forwarded line (RFC 7239, 4)."""
+    if not authority:
+        return b"Forwarded: "
+    return b'X-Forwarded-Host: %s\r\nForwarded: host="%s";' % (authority, authority)
+
+
+_UNSERVED = frozenset((b"CONNECT", b"TRACE"))
+_parser = RequestParser()
 
 
 def parse_request(head: bytes) -> RequestHead:
-    """Parse a request's head, given without the empty line that ends it. Raises `Refused`."""
-    line, lines = _split(head)
-    method, target, is_http_10 = _request_line(line)
-    fields = _fields(lines)
-    authority = _host_field(fields, is_http_10)
-    if not target.startswith(b"/") and target != b"*":
-        authority, target = _absolute(target, method)
-    if target == b"*" and method != b"OPTIONS":
-        raise Refused(400, "The request's target is not valid.")
-    length, is_chunked = _request_framing(fields, is_http_10)
-    options = _options(fields)
-    # With a body it would not be clear where the body ends and the tunnel begins.
-    may_upgrade = method == b"GET" and not (is_http_10 or is_chunked or length)
-    return RequestHead(
-        method=method,
-        target=target,
-        is_http_10=is_http_10,
-        host=_host(authority),
-        authority=authority,
-        fields=_end_to_end(fields, options),
-        length=length,
-        is_chunked=is_chunked,
-        keeps_alive=_keeps_alive(options, is_http_10),
-        is_websocket=may_upgrade and _asks_for_websocket(fields, options),
-        expects_continue=_expects_continue(fields, is_http_10),
-    )
+    """Parse a request's head within the usual limits. Raises `Refused`."""
+    return _parser.parse(head)
 
 
-def _split(head: bytes) -> tuple[bytes, list[bytes]]:
-    lines = head.split(b"\r\n")
-    if len(lines[0]) > MAX_REQUEST_LINE:
-        raise Refused(414, "The request's address is too long.")
-    if len(lines) - 1 > MAX_FIELDS:
-        raise Refused(431, "The request has too many header fields.")
-    # A CR or LF on its own ends a line for some readers and not for others.
-    if head.count(b"\r") != len(lines) - 1 or head.count(b"\n") != len(lines) - 1 or _CONTROL.search(head):
-        raise Refused(400, "The request holds control characters.")
-    return lines[0], lines[1:]
-
-
-def _request_line(line: bytes) -> tuple[bytes, bytes, bool]:
-    match = _REQUEST_LINE.fullmatch(line)
-    if match is None:
-        raise Refused(400, "The request's first line is not valid.")
-    method, target, major, minor = match.groups()
-    if major != b"1" or minor not in b"01":
-        raise Refused(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
-    if method in (b"CONNECT", b"TRACE"):
+def _check_unusual(request: RequestHead) -> None:
+    """What few requests are: of an odd method or target form, of HTTP/1.0, without a Host."""
+    if request.method in _UNSERVED:
         raise Refused(405, "This method is not served here.")
-    if b"#" in target:
-        raise Refused(400, "The request's target is not valid.")
-    return method, target, minor == b"0"
-
-
-def _fields(lines: list[bytes]) -> list[Field]:
-    fields = []
-    for line in lines:
-        name, separator, value = line.partition(b":")
-        # A space before the colon or at the line's start (obs-fold) fails here too.
-        if not separator or not _TOKEN.fullmatch(name):
-            raise Refused(400, "A header field is not valid.")
-        fields.append((name, value.strip(b" \t")))
-    return fields
-
-
-def _values(fields: list[Field], name: bytes) -> list[bytes]:
-    return [value for key, value in fields if key.lower() == name]
-
-
-def _host_field(fields: list[Field], is_http_10: bool) -> bytes:
-    hosts = _values(fields, b"host")
-    if len(hosts) > 1 or (not hosts and not is_http_10):
+    hosts = request.fields.block.hosts
+    if not hosts and not request.is_http_10:
         raise Refused(400, "The request must name exactly one Host.")
-    if hosts and not _is_authority(hosts[0]):
-        raise Refused(400, "The request's Host is not valid.")
-    return hosts[0] if hosts else b""
+    if request.is_http_10 and request.is_chunked:
+        raise Refused(400, "The length of the request's body is not clear.")
+    target = request.target
+    if not target.startswith(b"/") and target != b"*":
+        request.authority, request.target = _absolute(target, request.method)
+        request.host = host_of(request.authority)
+        if hosts and hosts[0].lower() != request.authority.lower():
+            raise Refused(400, "The request's target and its Host name different servers.")
+    elif target == b"*" and request.method != b"OPTIONS":
+        raise Refused(400, "The request's target is not valid.")
 
 
-def _is_authority(text: bytes) -> bool:
+def is_authority(text: bytes) -> bool:
+    """Whether `text` is a host name or address with or without a port."""
     match = _AUTHORITY.fullmatch(text)
     if match is None or len(match.group(1).rstrip(b".")) > _LONGEST_HOST or int(match.group(2) or 0) > 65535:
         return False
@@ -182,115 +228,124 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _absolute(target: bytes, method: bytes) -> tuple[bytes, bytes]:
-    """Authority and path of a target in absolute form, which counts before the Host field (RFC 9112, 3.2.2)."""
+    """Authority and path of a target in absolute form (RFC 9112, 3.2.2)."""
     match = _ABSOLUTE.fullmatch(target)
-    if match is None or not _is_authority(match.group(1)):
+    if match is None or not is_authority(match.group(1)):
         raise Refused(400, "The request's target is not valid.")
     # RFC 9112, 3.2.4: nothing after the authority means the server as a whole.
     path = match.group(2) or (b"*" if method == b"OPTIONS" else b"/")
-    if path == b"*":
+    if path == b"*" or path.startswith(b"/"):
         return match.group(1), path
-    return match.group(1), path if path.startswith(b"/") else b"/" + path
+    return match.group(1), b"/" + path
 
 
-def _host(authority: bytes) -> str:
+def host_of(authority: bytes) -> bytes:
+    """The host of an authority in lower case, without its port and final dot."""
     match = _AUTHORITY.fullmatch(authority)
-    return match.group(1).decode("ascii").lower().rstrip(".") if match else ""
+    return match.group(1).lower().rstrip(b".") if match else b""
 
 
-def _request_framing(fields: list[Field], is_http_10: bool) -> tuple[int, bool]:
+def _request_framing(block: FieldBlock) -> tuple[int, bool]:
     """Length of the body, and whether it is chunked (RFC 9112, 6.3)."""
-    codings, lengths = _values(fields, b"transfer-encoding"), _values(fields, b"content-length")
-    if codings:
-        if is_http_10 or lengths:
+    if block.codings:
+        if block.lengths:
             raise Refused(400, "The length of the request's body is not clear.")
-        if len(codings) > 1 or codings[0].lower() != b"chunked":
-            raise Refused(501, "Only the transfer coding 'chunked' is understood here.")
-        return 0, True
-    if not lengths:
-        return 0, False
-    if len(lengths) > 1 or not _DIGITS.fullmatch(lengths[0]):
+        codings = [coding.strip(b" \t") for coding in b",".join(block.codings).lower().split(b",")]
+        if codings == [_CHUNKED]:
+            return 0, True
+        if codings[-1] != _CHUNKED or _CHUNKED in codings[:-1] or b"" in codings:
+            raise Refused(400, "The length of the request's body is not clear.")
+        raise Refused(501, "Only the transfer coding 'chunked' is understood here.")
+    if len(block.lengths) > 1:
         raise Refused(400, "The length of the request's body is not clear.")
-    return int(lengths[0]), False
+    return block.length() or 0, False
 
 
-def _options(fields: list[Field]) -> set[bytes]:
-    """What the Connection fields list, in lower case."""
-    listed = b",".join(_values(fields, b"connection")).lower()
-    return {option.strip(b" \t") for option in listed.split(b",")} - {b""}
+def _upgrade(block: FieldBlock, has_body: bool) -> bytes:
+    # With a body it would not be clear where the body ends and the tunnel begins.
+    if has_body or len(block.upgrades) != 1 or b"upgrade" not in block.options:
+        return b""
+    (protocol,) = block.upgrades
+    return protocol if _PROTOCOL.fullmatch(protocol) and not _NO_TUNNEL.match(protocol) else b""
 
 
-def _end_to_end(fields: list[Field], options: set[bytes]) -> list[Field]:
-    # Nobody may have us drop what routing and framing rest on by listing it.
-    dropped = _NEVER_FORWARDED | (options - {b"host", b"content-length", b"cookie", b"authorization"})
-    return [(name, value) for name, value in fields if name.lower() not in dropped]
-
-
-def _keeps_alive(options: set[bytes], is_http_10: bool) -> bool:
-    if b"close" in options:
+def _expects_continue(block: FieldBlock) -> bool:
+    if not block.expectations:
         return False
-    return not is_http_10 or b"keep-alive" in options
-
-
-def _asks_for_websocket(fields: list[Field], options: set[bytes]) -> bool:
-    upgrades = _values(fields, b"upgrade")
-    return b"upgrade" in options and [u.lower() for u in upgrades] == [b"websocket"]
-
-
-def _expects_continue(fields: list[Field], is_http_10: bool) -> bool:
-    expectations = _values(fields, b"expect")
-    if not expectations:
-        return False
-    if [e.lower() for e in expectations] != [b"100-continue"]:
+    if [expectation.lower() for expectation in block.expectations] != [b"100-continue"]:
         raise Refused(417, "This expectation cannot be met.")
-    return not is_http_10
+    return True
 
 
-def parse_response(head: bytes, method: bytes) -> ResponseHead:
-    """Parse a response's head for a request made with `method`. Raises `Malformed`."""
-    lines = head.split(b"\r\n")
-    match = _STATUS_LINE.fullmatch(lines[0])
-    if match is None or head.count(b"\r") != len(lines) - 1 or head.count(b"\n") != len(lines) - 1:
-        raise Malformed
-    if _CONTROL.search(head):
-        raise Malformed
-    try:
-        fields = _fields(lines[1:])
-    except Refused:
-        raise Malformed from None
-    status = int(match.group(2))
-    options = _options(fields)
-    length, is_chunked = _response_framing(fields, status, method)
-    is_http_10 = match.group(1) == b"0"
-    return ResponseHead(
-        status=status,
-        reason=match.group(3) or b"",
-        fields=_without_untrue_length(_end_to_end(fields, options), status),
-        length=length,
-        is_chunked=is_chunked,
-        keeps_alive=_keeps_alive(options, is_http_10),
-        is_websocket=status == 101 and [u.lower() for u in _values(fields, b"upgrade")] == [b"websocket"],
+class ResponseHead:
+    """A response without its body; the same for every request, so what HEAD means for it is the exchange's affair.
+
+    `start` holds the status line and the end-to-end fields, `framing` the Content-Length line or nothing; `length` is
+    None without one. `is_verbatim`: both together are just what the backend sent.
+    """
+
+    __slots__ = (
+        "framing",
+        "is_chunked",
+        "is_http_10",
+        "is_verbatim",
+        "keeps_alive",
+        "length",
+        "start",
+        "status",
+        "upgrade",
     )
 
-
-def _without_untrue_length(fields: list[Field], status: int) -> list[Field]:
-    # RFC 9110, 8.6: these have no body, and some clients would wait for one.
-    if status >= 200 and status != 204:
-        return fields
-    return [field for field in fields if field[0].lower() != b"content-length"]
-
-
-def _response_framing(fields: list[Field], status: int, method: bytes) -> tuple[int | None, bool]:
-    """Length (None: until the end) and whether it is chunked (RFC 9112, 6.3)."""
-    codings, lengths = _values(fields, b"transfer-encoding"), _values(fields, b"content-length")
-    if method == b"HEAD" or status < 200 or status in (204, 304):
-        return 0, False
-    if codings:
-        if len(codings) > 1 or codings[0].lower() != b"chunked" or lengths:
+    def __init__(self, head: bytes, most_fields: int) -> None:
+        line, _, block = head.partition(b"\r\n")
+        match = _STATUS_LINE.fullmatch(line)
+        if match is None:
             raise Malformed
-        return None, True
-    if not lengths:
-        return None, False
-    if len(set(lengths)) > 1 or not _DIGITS.fullmatch(lengths[0]):
+        found = parse_block(block, fields.RESPONSE_NAMES, most_fields)
+        self.is_http_10 = match.group(1) == b"0"
+        self.status = int(match.group(2))
+        self.length = found.length()
+        self.is_chunked = _is_chunked_response(found)
+        options = found.options
+        self.keeps_alive = b"close" not in options and (not self.is_http_10 or b"keep-alive" in options)
+        self.upgrade = found.upgrades[0].lower() if len(found.upgrades) == 1 and b"upgrade" in options else b""
+        self.start = b"HTTP/1.1 %s %s\r\n%s" % (match.group(2), match.group(3) or b"", found.kept)
+        self.framing = b"Content-Length: %d\r\n" % self.length if self.length is not None else b""
+        self.is_verbatim = sorted(head.split(b"\r\n")) == sorted((self.start + self.framing)[:-2].split(b"\r\n"))
+
+    @property
+    def fields(self) -> list[Field]:
+        """The end-to-end fields as pairs, without Content-Length."""
+        return fields.split_lines(self.start.partition(b"\r\n")[2])
+
+    def with_fields(self, given: list[Field]) -> bytes:
+        """The status line and these fields in place of its own."""
+        return self.start.partition(b"\r\n")[0] + b"\r\n" + join_fields(given)
+
+
+def _is_chunked_response(block: FieldBlock) -> bool:
+    if not block.codings:
+        return False
+    # A length beside it, or another coding that we would have to undo, makes the end unclear (RFC 9112, 6.3).
+    if len(block.codings) > 1 or block.codings[0].lower() != _CHUNKED or block.lengths:
         raise Malformed
-    return int(lengths[0]), False
+    return True
+
+
+class ResponseParser:
+    """Parses heads of answers; remembers them."""
+
+    def __init__(self, most_fields: int = 1000) -> None:
+        self._most_fields = most_fields
+        self._remembered: dict[bytes, ResponseHead] = {}
+
+    def parse(self, head: bytes) -> ResponseHead:
+        """Parse a response's head, given without the empty line that ends it. Raises `Malformed`."""
+        found = self._remembered.get(head)
+        if found is None:
+            found = ResponseHead(head, self._most_fields)
+            if len(head) <= _LONGEST_REMEMBERED:
+                if len(self._remembered) >= _MOST_REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[head] = found
+        return found

@@ -3,10 +3,18 @@
 import html
 import time
 
+from proxy.fields import Field, join_fields
+from proxy.policies.base import Answer
+
+_HTML, _TEXT = b"text/html; charset=utf-8", b"text/plain; charset=utf-8"
+
 _TITLES = {
-    400: "Bad request", 404: "Nothing here", 405: "Method not allowed", 408: "Too slow", 414: "Address too long",
-    417: "Expectation failed", 431: "Headers too large", 501: "Not understood", 502: "The app does not answer",
-    503: "Not available now", 504: "The app takes too long", 505: "HTTP version not supported",
+    301: "Moved permanently", 302: "Found", 307: "Temporary redirect", 308: "Permanent redirect",
+    400: "Bad request", 401: "Sign in to see this", 403: "Not for you", 404: "Nothing here",
+    405: "Method not allowed", 408: "Too slow", 413: "Too large", 414: "Address too long",
+    417: "Expectation failed", 429: "Too many requests", 431: "Headers too large", 501: "Not understood",
+    502: "The app does not answer", 503: "Not available now", 504: "The app takes too long",
+    505: "HTTP version not supported",
 }  # fmt: skip
 _STYLE = (
     ":root{color-scheme:light dark}body{display:grid;place-content:center;min-height:100vh;margin:0;padding:1.5rem;"
@@ -16,21 +24,32 @@ _STYLE = (
 )
 
 
-def answer(status: int, visitor: str, owner: str = "", *, as_html: bool, retry_after: int = 0) -> tuple[bytes, bytes]:
-    """An error answer's head (without Connection and the empty line) and body; texts are plain, not HTML."""
-    title = _TITLES[status]
-    if as_html:
-        kind, body = b"text/html; charset=utf-8", _page(status, title, visitor, owner).encode()
+def render(answer: Answer, *, as_html: bool, retry_after: int = 0) -> tuple[bytes, bytes]:
+    """An answer's head (without Connection and the empty line) and body; its texts are plain, not HTML."""
+    title = _TITLES.get(answer.status, "Not possible")
+    if answer.html:
+        kind, body = _HTML, answer.html.encode()
+    elif as_html:
+        kind, body = _HTML, _page(answer.status, title, answer.visitor, answer.owner).encode()
     else:
-        kind, body = b"text/plain; charset=utf-8", f"{title}. {visitor}\n".encode()
-    head = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nCache-Control: no-store\r\nDate: %s\r\n" % (
-        status, title.encode(), kind, len(body), _date(),
-    )  # fmt: skip
-    if status == 405:
-        head += b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
-    if retry_after:
-        head += b"Retry-After: %d\r\n" % retry_after
-    return head, body
+        kind, body = _TEXT, f"{title}. {answer.visitor}\n".encode()
+    fields = [*answer.fields, (b"Cache-Control", b"no-store")]
+    if answer.status == 405:
+        fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+    if retry_after and not any(name.lower() == b"retry-after" for name, _ in fields):
+        fields.append((b"Retry-After", b"%d" % retry_after))
+    return _head(answer.status, title, kind, len(body), fields), body
+
+
+def text(status: int, content: str) -> tuple[bytes, bytes]:
+    """Head and body of an answer that is just a text."""
+    body = content.encode()
+    return _head(status, "OK", b"text/plain", len(body), []), body
+
+
+def _head(status: int, title: str, kind: bytes, length: int, fields: list[Field]) -> bytes:
+    lines = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nDate: %s\r\n"
+    return lines % (status, title.encode(), kind, length, _date()) + join_fields(fields)
 
 
 def _date() -> bytes:

@@ -1,36 +1,39 @@
-"""Listeners, and an end that lets requests finish."""
+"""Listeners, the sweep that ends what is overdue, and an end that lets requests finish."""
 
-import contextlib
+from __future__ import annotations
+
+import errno
 import logging
-import ssl
-import time
+import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import gevent
-from gevent import socket
-from gevent.pool import Pool
-from gevent.server import StreamServer
-
-from proxy.connection import Connection
+from proxy.client import Client
+from proxy.forwarded import plain_address
+from proxy.handshake import Handshake
+from proxy.proxy_protocol import Introduction
 from proxy.service import Service
-from proxy.tls import Certificates
+
+if TYPE_CHECKING:
+    from proxy.tls import Certificates
 
 log = logging.getLogger("proxy")
 
-MOST_CONNECTIONS = 10_000
-STOP_SECONDS = 5.0
-_HANDSHAKE_SECONDS = 10.0
-_BACKLOG = 1024
+_BACKLOG = 4096
+_READ = 1
+# Taken at a time, so that a flood of new connections does not keep the old ones waiting.
+_ACCEPTED_AT_ONCE = 64
+_DEFER_SECONDS = 5
+_NO_FILES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+SLOWEST_SWEEP = 1.0
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `OSError`."""
+    """A listening socket, which another proxy process may open beside us to take over. Raises `OSError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Accepted sockets inherit it, which saves a call each.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError:
@@ -39,60 +42,175 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Server:
-    """Accepts connections on plain and TLS listeners, a greenlet each."""
+def inherited(descriptor: int) -> socket.socket:
+    """The listening socket that our parent opened. Raises `OSError` for what is none."""
+    listener = socket.socket(fileno=descriptor)
+    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise OSError(errno.EINVAL, f"descriptor {descriptor} is no listening socket")
+    return listener
 
-    def __init__(self, service: Service, certificates: Certificates | None) -> None:
-        self._service = service
+
+class Listener:
+    """Accepts on one socket; rests while there are no descriptors or no room for more."""
+
+    def __init__(self, server: Server, sock: socket.socket, is_tls: bool) -> None:
+        sock.setblocking(False)
+        # Accepted sockets inherit it, which saves a call each; and they wake us with their first bytes only.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
+        self._server = server
+        self.sock = sock
+        self._is_tls = is_tls
+        self._watcher: Any = server.service.loop.io(sock.fileno(), _READ)
+        self.is_resting = True
+        self.resume()
+
+    def resume(self) -> None:
+        """Accept (again)."""
+        if self.is_resting and self.sock.fileno() >= 0:
+            self.is_resting = False
+            self._watcher.start(self._on_readable)
+
+    def rest(self) -> None:
+        """Accept no more until `resume`; clients wait in the kernel's queue."""
+        self.is_resting = True
+        self._watcher.stop()
+
+    def _on_readable(self) -> None:
+        try:
+            for _ in range(_ACCEPTED_AT_ONCE):
+                if self.is_resting or not self._accept():
+                    return
+        except Exception:
+            log.exception("Accepting a connection failed")
+
+    def _accept(self) -> bool:
+        try:
+            sock, address = self.sock.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _NO_FILES:
+                self.rest()
+                log.error("No more connections can be accepted for now: %s.", error.strerror)
+                return False
+            # It ended before we came to it.
+            return True
+        self._server.welcome(sock, address[0], self._is_tls)
+        return True
+
+    def close(self) -> None:
+        """Accept never again; whoever waits in the queue of a socket that nobody else holds is refused."""
+        self.rest()
+        self._watcher.close()
+        self.sock.close()
+
+
+class Server:
+    """Accepts connections on plain and TLS listeners and looks after them."""
+
+    def __init__(self, service: Service, certificates: Certificates | None, expects_introduction: bool = False) -> None:
+        self.service = service
         self._certificates = certificates
-        self._connections: set[Connection] = set()
-        self._pool = Pool(MOST_CONNECTIONS)
-        self._servers: list[StreamServer] = []
+        self._expects_introduction = expects_introduction
+        self._listeners: list[Listener] = []
+        self._by_peer: dict[str, int] = {}
+        limits = service.limits
+        shortest = min(limits.header_timeout, limits.idle_timeout, limits.body_timeout, limits.connect_timeout,
+                       limits.first_byte_timeout, limits.stream_timeout)  # fmt: skip
+        every = min(SLOWEST_SWEEP, shortest / 4)
+        self._sweeper: Any = service.loop.timer(every, every)
+        service.on_room = self._left
 
     def start(self, plain: Sequence[socket.socket], tls: Sequence[socket.socket]) -> None:
         """Begin to accept."""
-        self._servers = [StreamServer(each, self._plain, spawn=self._pool) for each in plain]
-        self._servers += [StreamServer(each, self._tls, spawn=self._pool) for each in tls]
-        for server in self._servers:
-            server.start()
+        self._listeners = [Listener(self, sock, False) for sock in plain]
+        self._listeners += [Listener(self, sock, True) for sock in tls]
+        self._sweeper.start(self._sweep)
 
-    def _plain(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        self._serve(sock, address[0], is_tls=False)
-
-    def _tls(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        if self._certificates is None:
-            return
-        sock.settimeout(_HANDSHAKE_SECONDS)
+    def _sweep(self) -> None:
         try:
-            wrapped = self._certificates.default.wrap_socket(sock, server_side=True)
-        except (OSError, ssl.CertificateError) as error:
-            log.debug("TLS handshake with %s failed: %s", address[0], error)
-            sock.close()
-            return
-        self._serve(wrapped, address[0], is_tls=True)
-
-    def _serve(self, sock: socket.socket, peer: str, is_tls: bool) -> None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connection = Connection(self._service, sock, peer, is_tls)
-        self._connections.add(connection)
-        try:
-            connection.run()
+            self.service.sweep()
+            if self._has_room() and not self.service.is_stopping:
+                for listener in self._listeners:
+                    listener.resume()
         except Exception:
-            # One connection's trouble must never be another's.
-            log.exception("A connection from %s failed", peer)
-        finally:
-            self._connections.discard(connection)
-            with contextlib.suppress(OSError):
-                sock.close()
+            log.exception("Looking after connections failed")
+
+    def _has_room(self) -> bool:
+        most = self.service.limits.max_connections
+        return not most or len(self.service.clients) < most
+
+    def welcome(self, sock: socket.socket, peer: str, is_tls: bool) -> None:
+        """Serve an accepted connection."""
+        service = self.service
+        sock.setblocking(False)
+        client = Client(service, sock, peer, is_tls)
+        service.clients.add(client)
+        service.accepted += 1
+        if not self._may_stay(client):
+            return
+        if self._expects_introduction and service.forwarder.is_trusted(client.peer):
+            Introduction(client, self._introduced)
+        else:
+            self._begin(client)
+        if not self._has_room():
+            for listener in self._listeners:
+                listener.rest()
+
+    def _may_stay(self, client: Client) -> bool:
+        """Count it for its address, and close it when that has too many."""
+        most = self.service.limits.max_connections_per_client
+        count = self._by_peer[client.peer] = self._by_peer.get(client.peer, 0) + 1
+        if not most or count <= most or self.service.forwarder.is_trusted(client.peer):
+            return True
+        self.service.refused += 1
+        client.close(resets=True)
+        return False
+
+    def _introduced(self, client: Client, address: str) -> None:
+        """A trusted peer has said for whom it speaks."""
+        if address:
+            self._left(client)
+            client.peer = plain_address(address)
+            if not self._may_stay(client):
+                return
+        self._begin(client)
+
+    def _begin(self, client: Client) -> None:
+        if not client.is_tls:
+            client.begin()
+            # The first bytes are there already, or the listener would not have woken us.
+            client.on_readable_now()
+        elif self._certificates is not None:
+            Handshake(client, self._certificates.default)
+
+    def _left(self, client: Client) -> None:
+        count = self._by_peer.get(client.peer, 0) - 1
+        if count > 0:
+            self._by_peer[client.peer] = count
+        else:
+            self._by_peer.pop(client.peer, None)
 
     def stop(self) -> None:
-        """Accept no more, end idle connections, let requests finish for `STOP_SECONDS`, then cut; tunnels too."""
-        self._service.stopping = True
-        for server in self._servers:
-            server.close()
-        deadline = time.monotonic() + STOP_SECONDS
-        while any(not connection.is_tunnel for connection in self._connections) and time.monotonic() < deadline:
-            for connection in list(self._connections):
-                connection.end()
-            gevent.sleep(0.02)
-        self._pool.kill(block=False)
+        """Accept no more, and end each connection as soon as its client loses nothing by it."""
+        self.service.is_stopping = True
+        for listener in self._listeners:
+            listener.close()
+        for client in list(self.service.clients):
+            client.stop()
+
+    def drain(self) -> None:
+        """Accept no more; connections that are kept alive end with their next answer."""
+        self.service.is_stopping = True
+        for listener in self._listeners:
+            listener.close()
+
+    def has_ended(self, counts_tunnels: bool) -> bool:
+        """Whether nobody is served any more."""
+        return not any(counts_tunnels or not client.is_tunnel for client in self.service.clients)
+
+    def cut(self) -> None:
+        """End all connections now."""
+        for client in list(self.service.clients):
+            client.close()

@@ -1,24 +1,90 @@
 """What all connections of this process share."""
 
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import gevent
+
 from proxy.backends import Backends
-from proxy.contract import Snapshot
 from proxy.forwarded import Forwarder
+from proxy.head import RequestParser, ResponseParser
+from proxy.limits import Limits
+from proxy.route import RouteCompiler
+from proxy.splice import Pipes
 from proxy.table import RouteTable
-from proxy.upstream import Pool
+
+if TYPE_CHECKING:
+    from proxy.access_log import AccessLog
+    from proxy.client import Client
+    from proxy.exchange import Exchange
+    from proxy.head import RequestHead
+    from proxy.route import Routed
 
 
 class Service:
-    """The current table, the backends' state, idle connections; `stopping` ends keep-alive."""
+    """The current table, backends, limits and clients; `is_stopping` ends keep-alive."""
 
-    def __init__(self, forwarder: Forwarder, drain_seconds: float) -> None:
-        self.table = RouteTable(Snapshot())
-        self.backends = Backends(drain_seconds)
-        self.pool = Pool()
+    def __init__(self, forwarder: Forwarder, limits: Limits, drain_seconds: float) -> None:
+        self.loop: Any = gevent.get_hub().loop
         self.forwarder = forwarder
-        self.stopping = False
+        self.limits = limits
+        self.requests = RequestParser(limits.max_request_line, limits.max_fields)
+        self.responses = ResponseParser()
+        self.backends = Backends(drain_seconds)
+        self.routes = RouteCompiler(self.backends, limits)
+        self.table = RouteTable({}, self.routes.compile)
+        self.pipes = Pipes()
+        self.clients: set[Client] = set()
+        self.held: set[Client] = set()
+        # Coarse: the sweep sets it.
+        self.now = time.monotonic()
+        self.is_stopping = False
+        self.accepted = self.refused = 0
+        self.access_log: AccessLog | None = None
+        # Told after each connection's end, when a listener waits for room.
+        self.on_room: Any = None
 
     def adopt(self, table: RouteTable) -> None:
         """Serve `table` from now on; requests in flight end as they began."""
         before, self.table = self.table, table
-        for address in self.backends.adopt(before.addresses, table.addresses, table.generation):
-            self.pool.forget(address)
+        table.succeed(before)
+        table.compile_where(lambda text: '"health"' in text)
+        addresses = {backend.address for route in table.routes() for backend in route.backends}
+        self.backends.retain(addresses, table.generation)
+        for client in list(self.held):
+            if client.held is not None:
+                client.held.again()
+
+    def forget(self, client: Client) -> None:
+        """A connection has ended."""
+        self.clients.discard(client)
+        self.held.discard(client)
+        if self.on_room is not None:
+            self.on_room(client)
+
+    def record(
+        self, client: Client, request: RequestHead, route: Routed | None, status: int, exchange: Exchange | None
+    ) -> None:
+        """A request has ended: count it, and write it down where that is wanted."""
+        now = time.monotonic()
+        seconds = now - exchange.started if exchange is not None else 0.0
+        bytes_in = exchange.bytes_in if exchange is not None else 0
+        if route is not None:
+            route.counters.count(status, seconds, bytes_in, client.bytes_out)
+        if self.access_log is not None:
+            self.access_log.write(client, request, status, seconds, exchange)
+
+    def sweep(self) -> None:
+        """Once in a while: end what is overdue."""
+        now = self.now = time.monotonic()
+        for client in [client for client in self.clients if client.due <= now]:
+            client.overdue()
+        overdue = self.backends.overdue()
+        if overdue:
+            for client in list(self.clients):
+                if client.exchange is not None and client.exchange.backend in overdue:
+                    client.exchange.cut_off()
+        if self.access_log is not None:
+            self.access_log.flush()

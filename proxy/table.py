@@ -1,37 +1,111 @@
-"""The route table as one frozen value: swapped whole, never changed, so no request sees half of a change."""
+"""The route table: swapped whole, so no request sees half of a change.
 
-from collections.abc import Mapping, Sequence
+Ten thousand routes are kept as the text that `routes.db` holds of them; a host's routes become objects when its first
+request comes, and stay until their text changes.
+"""
 
-from proxy.contract import Route, Snapshot
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from proxy.route import Routed
+
+# What routes.db holds of a host: the text of its only route, at "/", or of each by prefix.
+Text = str | tuple[tuple[str, str], ...]
+Compile = Callable[[str, str, str], Routed]
+_ROOT = "/"
 
 
-class RouteTable:
-    """Finds the route of a request: exact host, `*.parent`, `*`; then the longest path prefix."""
+class HostRoutes:
+    """The routes of one host, longest prefix first; `root` when there is just the one at `/`."""
 
-    __slots__ = ("_by_host", "addresses", "challenges", "generation")
+    __slots__ = ("_routes", "root")
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        by_host: dict[str, list[Route]] = {}
-        for route in snapshot.routes:
-            by_host.setdefault(route.host.lower(), []).append(route)
-        self._by_host: Mapping[str, Sequence[Route]] = {
-            host: sorted(routes, key=lambda route: len(route.path_prefix), reverse=True)
-            for host, routes in by_host.items()
-        }
-        self.addresses = frozenset(backend.address for route in snapshot.routes for backend in route.backends)
-        self.challenges = dict(snapshot.challenges)
-        self.generation = snapshot.generation
+    def __init__(self, routes: list[Routed]) -> None:
+        self._routes = sorted(routes, key=lambda route: len(route.prefix), reverse=True)
+        self.root = routes[0] if len(routes) == 1 and routes[0].prefix == b"" else None
 
-    def match(self, host: str, path: str) -> Route | None:
-        """The route for `host` (lower case, no port) and `path`, or None."""
-        for name in (host, f"*.{host.partition('.')[2]}", "*"):
-            for route in self._by_host.get(name, ()):
-                if _is_below(path, route.path_prefix):
-                    return route
+    def __iter__(self) -> Iterator[Routed]:
+        return iter(self._routes)
+
+    def match(self, path: bytes) -> Routed | None:
+        """The route with the longest prefix of `path`, by whole segments: /api holds /api and /api/x, not /apix."""
+        for route in self._routes:
+            prefix = route.prefix
+            if path.startswith(prefix) and (len(path) == len(prefix) or not prefix or path[len(prefix)] == 0x2F):
+                return route
         return None
 
 
-def _is_below(path: str, prefix: str) -> bool:
-    # By whole segments: /api holds /api and /api/x, not /apix.
-    base = prefix.rstrip("/")
-    return not base or path == base or path.startswith(f"{base}/")
+class RouteTable:
+    """Finds the routes of a host: exact, `*.parent`, `*`."""
+
+    __slots__ = ("_compile", "_compiled", "_texts", "challenges", "generation")
+
+    def __init__(self, texts: Mapping[bytes, Text], compile: Compile, generation: int = 0) -> None:
+        self._texts = texts
+        self._compile = compile
+        self._compiled: dict[bytes, HostRoutes] = {}
+        self.challenges: Mapping[bytes, str] = {}
+        self.generation = generation
+
+    def succeed(self, before: "RouteTable") -> None:
+        """Take over what `before` compiled: unchanged hosts as they are, changed ones anew."""
+        for host, routes in before._compiled.items():
+            text = self._texts.get(host)
+            if text is None:
+                continue
+            if text == before._texts.get(host):
+                self._compiled[host] = routes
+            else:
+                self._compile_host(host, text)
+
+    def compile_where(self, needs: Callable[[str], bool]) -> None:
+        """Compile those that must not wait for a request (they check their backends)."""
+        for host, text in self._texts.items():
+            texts = (text,) if isinstance(text, str) else [part for _, part in text]
+            if host not in self._compiled and any(needs(part) for part in texts):
+                self._compile_host(host, text)
+
+    def routes(self) -> Iterator[Routed]:
+        """Those that were compiled."""
+        for routes in self._compiled.values():
+            yield from routes
+
+    def find(self, host: bytes) -> HostRoutes | None:
+        """The routes for `host` (lower case, no port), or None."""
+        found = self._compiled.get(host)
+        if found is not None:
+            return found
+        for name in (host, b"*." + host.partition(b".")[2], b"*"):
+            found = self._compiled.get(name)
+            if found is not None:
+                return found
+            text = self._texts.get(name)
+            if text is not None:
+                return self._compile_host(name, text)
+        return None
+
+    def match(self, host: bytes, path: bytes) -> Routed | None:
+        """The route for a request, or None."""
+        found = self.find(host)
+        return found.match(path) if found else None
+
+    def _compile_host(self, host: bytes, text: Text) -> HostRoutes:
+        parts = ((_ROOT, text),) if isinstance(text, str) else text
+        name = host.decode("ascii")
+        found = self._compiled[host] = HostRoutes([self._compile(name, prefix, part) for prefix, part in parts])
+        return found
+
+
+def gather(rows: Iterable[tuple[str, str, str, str]]) -> dict[bytes, Text]:
+    """The texts by host of rows `(host, path_prefix, backends, policy)`."""
+    texts: dict[bytes, Text] = {}
+    for host, prefix, backends, policy in rows:
+        name = host.lower().encode("ascii")
+        text = f"{backends}\0{policy}"
+        if name not in texts and prefix == _ROOT:
+            texts[name] = text
+            continue
+        before = texts.get(name, ())
+        several = ((_ROOT, before),) if isinstance(before, str) else before
+        texts[name] = (*several, (prefix, text))
+    return texts

@@ -4,8 +4,7 @@ import logging
 import os
 import ssl
 from collections.abc import Mapping
-
-from gevent.ssl import SSLContext
+from ssl import SSLContext
 
 from proxy.contract import CertificateFiles
 

@@ -1,80 +1,116 @@
-"""Connections to backends: opened, kept alive, and dropped when they have gone stale."""
+"""Connections to backends: opened without waiting, kept alive in their backend's list, dropped when they end."""
 
-import select
-import time
+from __future__ import annotations
 
-from gevent import socket
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Any
 
-from proxy.stream import Stream
+from proxy.backends import MOST_IDLE, Backend
+from proxy.wire import WOULD_BLOCK, Broken, Wire
 
-CONNECT_SECONDS = 5.0
-IDLE_SECONDS = 60.0
-MOST_IDLE = 64
+if TYPE_CHECKING:
+    from proxy.exchange import Exchange
+
+HEAD_PIECE, BODY_PIECE = 16 * 1024, 64 * 1024
 
 
 class Unreachable(Exception):
-    """No connection to a backend could be made; `timed_out` tells silence from refusal."""
-
-    def __init__(self, timed_out: bool) -> None:
-        super().__init__()
-        self.timed_out = timed_out
+    """No connection to a backend could be made."""
 
 
-class Pool:
-    """Idle connections by address, the one used last first."""
+class Upstream(Wire):
+    """A connection to `backend`; `exchange` is what it carries now, None while it is idle.
 
-    def __init__(self) -> None:
-        self._idle: dict[str, list[tuple[float, Stream]]] = {}
+    Idle ones stay registered for reading, so that their end is seen at once and not by the next request.
+    """
 
-    def take(self, address: str) -> Stream | None:
-        """An idle connection that is still good, or None."""
-        idle = self._idle.get(address)
-        while idle:
-            since, stream = idle.pop()
-            if time.monotonic() - since < IDLE_SECONDS and not _has_ended(stream):
-                return stream
-            stream.close()
-        return None
+    __slots__ = ("backend", "exchange", "is_connecting", "was_used")
 
-    def give(self, address: str, stream: Stream) -> None:
-        """Keep a connection whose last answer was read whole."""
-        idle = self._idle.setdefault(address, [])
-        if len(idle) < MOST_IDLE and not stream.buffer:
-            idle.append((time.monotonic(), stream))
-        else:
-            stream.close()
-
-    def forget(self, address: str) -> None:
-        """Close the idle connections to an address that left the table."""
-        for _, stream in self._idle.pop(address, ()):
-            stream.close()
-
-    def sweep(self) -> None:
-        """Close what has been idle for too long."""
-        oldest = time.monotonic() - IDLE_SECONDS
-        for address, idle in list(self._idle.items()):
-            for _, stream in [entry for entry in idle if entry[0] < oldest]:
-                stream.close()
-            idle[:] = [entry for entry in idle if entry[0] >= oldest]
-            if not idle:
-                del self._idle[address]
-
-
-def _has_ended(stream: Stream) -> bool:
-    """Whether an idle connection is readable: its peer closed it, or sent what nobody asked for."""
-    poll = select.poll()
-    poll.register(stream.sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def connect(address: str) -> Stream:
-    """A fresh connection to `host:port`. Raises `Unreachable`."""
-    host, _, port = address.rpartition(":")
-    try:
-        sock = socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS)
+    def __init__(self, loop: Any, backend: Backend, exchange: Exchange) -> None:
+        sock = socket.socket(backend.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        super().__init__(loop, sock)
+        self.backend = backend
+        self.exchange: Exchange | None = exchange
+        self.was_used = False
+        code = sock.connect_ex(backend.sockaddr)
+        self.is_connecting = code == errno.EINPROGRESS
+        if code and not self.is_connecting:
+            self.exchange = None
+            self.close()
+            raise Unreachable(os.strerror(code))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except TimeoutError:
-        raise Unreachable(timed_out=True) from None
-    except (OSError, ValueError):
-        raise Unreachable(timed_out=False) from None
-    return Stream(sock)
+        if self.is_connecting:
+            self.await_writable()
+        else:
+            self.resume()
+
+    def on_readable(self) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            # Its end, or bytes that nobody asked for.
+            self.leave()
+            return
+        if exchange.splice is not None and exchange.splice.source is self:
+            exchange.splice_more()
+            return
+        try:
+            data = self.recv(HEAD_PIECE if exchange.response is None else BODY_PIECE)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            exchange.upstream_broken()
+            return
+        if data:
+            exchange.take_answer(data)
+        else:
+            exchange.upstream_ended()
+
+    def on_drained(self) -> None:
+        if self.is_connecting:
+            self._connected()
+        elif self.exchange is not None:
+            self.exchange.upstream_drained()
+
+    def _connected(self) -> None:
+        self.is_connecting = False
+        exchange = self.exchange
+        if exchange is None:
+            self.close()
+        elif self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            exchange.connect_failed()
+        else:
+            self.resume()
+            exchange.send_request()
+
+    def on_broken(self) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_broken()
+        else:
+            self.leave()
+
+    def rest(self) -> None:
+        """Become idle, for the next request to this backend."""
+        self.exchange = None
+        self.was_used = True
+        backend = self.backend
+        if backend.departed is None and len(backend.idle) < MOST_IDLE:
+            backend.idle.append(self)
+            self.resume()
+        else:
+            self.close()
+
+    def leave(self) -> None:
+        """Be no longer idle: closed."""
+        if self in self.backend.idle:
+            self.backend.idle.remove(self)
+        self.close()
+
+    def drop(self) -> None:
+        """Close it in the middle of an exchange, which is over."""
+        self.exchange = None
+        self.close()
+
+
+__all__ = ["Broken", "Unreachable", "Upstream"]

@@ -1,4 +1,4 @@
-"""Keeps the table in step with routes.db, and tells the control plane what is adopted and drained."""
+"""Keeps the table in step with routes.db, and tells the control plane what is adopted, drained and counted."""
 
 import contextlib
 import logging
@@ -6,16 +6,18 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
-from gevent import socket
-
-from proxy import contract
+from proxy import contract, table
+from proxy.contract import CertificateFiles, ProcessState
 from proxy.service import Service
 from proxy.table import RouteTable
 from proxy.tls import Certificates
+from proxy.traffic import Tally
 
 log = logging.getLogger("proxy")
 
+_READ = 1
 # The safety net for a lost wake-up; and how soon the end of a drain is noticed.
 _POLL_SECONDS, _DRAIN_LOOK_SECONDS = 1.0, 0.02
 # A wait for a lock would stop all connections, so it is short; the next round tries again.
@@ -35,45 +37,57 @@ class Watcher:
         self._state: sqlite3.Connection | None = None
         self._told: tuple[int, int] | None = None
         self._reported: list[contract.BackendState] = []
+        self._process: ProcessState | None = None
+        self._tally = Tally(service.routes.counters)
+        self._began = time.time()
         self._next_report = self._next_try = 0.0
         self._complaints: dict[Path, str] = {}
         self._wake = contract.wake_socket(routes)
+        self._woken: Any = service.loop.io(self._wake.fileno(), _READ)
+        self._timer: Any = service.loop.timer(_POLL_SECONDS)
 
-    def run(self) -> None:
-        """Look, tell, wait; for ever."""
-        while True:
-            is_draining = False
-            try:
-                self.look()
-                is_draining = self.tell() < self._service.table.generation
-                self._service.pool.sweep()
-            except Exception:
-                # Without this loop no route would ever change again.
-                log.exception("Looking at the route table failed; trying again")
-            self._wait(_DRAIN_LOOK_SECONDS if is_draining else _POLL_SECONDS)
+    def start(self) -> None:
+        """Look whenever somebody says so, and once a second."""
+        self._woken.start(self._on_wake)
+        self._round()
 
-    def _wait(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            socket.wait_read(self._wake.fileno(), timeout=seconds)
+    def _on_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
                 self._wake.recv(16)
+        self._round()
+
+    def _round(self) -> None:
+        is_draining = False
+        try:
+            self.look()
+            is_draining = self.tell() < self._service.table.generation
+        except Exception:
+            # Without this no route would ever change again.
+            log.exception("Looking at the route table failed; trying again")
+        self._timer.stop()
+        self._timer.close()
+        self._timer = self._service.loop.timer(_DRAIN_LOOK_SECONDS if is_draining else _POLL_SECONDS)
+        self._timer.start(self._round)
 
     def look(self) -> None:
         """Load the table if its generation is another one."""
+        service = self._service
         try:
             connection = self._open_routes()
-            if connection is None or contract.generation(connection) == self._service.table.generation:
+            if connection is None or contract.generation(connection) == service.table.generation:
                 return
-            snapshot = contract.read(connection)
+            tables = contract.read_tables(connection)
+            found = RouteTable(table.gather(tables.routes), service.routes.compile, tables.generation)
+            found.challenges = {token.encode(): answer for token, answer in tables.challenges}
         except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
             self._close_routes()
             self._complain(self._routes_path, f"The route table cannot be read ({error}); serving what I have")
             return
         self._complaints.pop(self._routes_path, None)
-        self._service.adopt(RouteTable(snapshot))
+        service.adopt(found)
         if self._certificates is not None:
-            self._certificates.adopt(snapshot.certificates)
+            self._certificates.adopt(tuple(CertificateFiles(*row) for row in tables.certificates))
 
     def _open_routes(self) -> sqlite3.Connection | None:
         """The open table; opened anew when the file is another one than before, kept when it is gone."""
@@ -96,25 +110,19 @@ class Watcher:
             self._routes = None
 
     def tell(self) -> int:
-        """Write down what is adopted, drained and seen of the backends, where it changed; gives `drained`."""
-        service, pid = self._service, os.getpid()
+        """Write down what is adopted and drained at once, all else once a second, where it changed; gives `drained`."""
+        service = self._service
         adopted = service.table.generation
         drained = service.backends.drained(adopted)
-        states = service.backends.states(service.table.addresses, pid)
-        now = time.monotonic()
         is_news = (adopted, drained) != self._told
-        # Who hears of a new table wants to know at once what drains; all else may wait.
-        is_due = states != self._reported and (is_news or now >= self._next_report)
-        if now < self._next_try or not (is_news or is_due):
+        now = time.monotonic()
+        if now < self._next_try or not (is_news or now >= self._next_report):
             return drained
         try:
-            state = self._open_state()
             if is_news:
-                contract.acknowledge(state, pid, adopted, drained)
+                contract.acknowledge(self._open_state(), os.getpid(), adopted, drained)
                 self._told = (adopted, drained)
-            if is_due:
-                contract.report(state, pid, states)
-                self._reported, self._next_report = states, now + _REPORT_SECONDS
+            self._report(is_news, now)
             self._complaints.pop(self._state_path, None)
         except sqlite3.Error as error:
             # Each try may wait for a lock, so they are rare.
@@ -123,6 +131,26 @@ class Watcher:
             self._complain(self._state_path, f"The proxy's state cannot be written ({error}); serving on")
         return drained
 
+    def _report(self, is_news: bool, now: float) -> None:
+        pid, service = os.getpid(), self._service
+        # Who hears of a new table wants to know at once what drains; all else may wait.
+        states = service.backends.states(pid)
+        if states != self._reported and (is_news or now >= self._next_report):
+            contract.report(self._open_state(), pid, states)
+            self._reported = states
+        if now < self._next_report:
+            return
+        self._next_report = now + _REPORT_SECONDS
+        traffic, minutes = self._tally.news()
+        if traffic:
+            contract.report_traffic(self._open_state(), pid, traffic)
+            contract.add_minutes(self._open_state(), minutes)
+        in_flight = sum(backend.in_flight for backend in service.backends)
+        process = ProcessState(pid, len(service.clients), in_flight, service.accepted, self._began)
+        if process != self._process:
+            contract.report_process(self._open_state(), process)
+            self._process = process
+
     def _open_state(self) -> sqlite3.Connection:
         if self._state is None:
             self._state = contract.open_state(self._state_path, wait_seconds=_BUSY_SECONDS)
@@ -130,7 +158,8 @@ class Watcher:
         return self._state
 
     def _close_state(self) -> None:
-        self._told = None
+        self._told = self._process = None
+        self._tally.forget()
         if self._state is not None:
             self._state.close()
             self._state = None
@@ -143,8 +172,14 @@ class Watcher:
 
     def leave(self) -> None:
         """Take back what this process said, at its end."""
+        self._woken.stop()
+        self._timer.stop()
         self._wake.close()
         with contextlib.suppress(sqlite3.Error):
+            traffic, minutes = self._tally.news()
+            if traffic:
+                contract.report_traffic(self._open_state(), os.getpid(), traffic)
+                contract.add_minutes(self._open_state(), minutes)
             contract.forget(self._open_state(), os.getpid())
         self._close_state()
         self._close_routes()

@@ -11,7 +11,7 @@ from rivetr import config, crypto, shell
 from rivetr.errors import Misconfigured
 
 # The newest migration; a test compares it with migrations/versions.
-SCHEMA_HEAD = "0001"
+SCHEMA_HEAD = "0002"
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -2,14 +2,16 @@
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_PIECE = 64 * 1024
 
 # So that nobody else needs to know the module behind these.
 Process = subprocess.Popen[bytes]
@@ -45,22 +47,93 @@ def run(
     return Completed(process.returncode, output.decode("utf-8", "replace"))
 
 
-def start(argv: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Process:
-    """Start `argv` in a session (and so a process group) of its own; both its streams go to one pipe."""
+def stream(
+    argv: Sequence[str],
+    take: Callable[[bytes], None],
+    supply: Iterable[bytes] = (),
+    env: Mapping[str, str] | None = None,
+) -> int:
+    """Run `argv`, feed it `supply`, give `take` each piece it prints (both streams) at once, and return its status.
+
+    How long it may take is the caller's affair: whatever is raised meanwhile, by `take`, by `supply` or by
+    a signal's handler, kills the whole process group and goes on its way.
+    """
+    with start(argv, env=env, is_fed=True) as process:
+        try:
+            _converse(process, take, supply)
+            return process.wait()
+        except BaseException:
+            end_group(process.pid, signal.SIGKILL)
+            raise
+
+
+def start(
+    argv: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None, is_fed: bool = False
+) -> Process:
+    """Start `argv` in a session (and so a process group) of its own; both its streams go to one pipe.
+
+    Its input is a pipe when it `is_fed`, and nothing otherwise.
+    """
     return subprocess.Popen(
         list(argv),
         cwd=cwd,
         env=dict(env) if env is not None else None,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if is_fed else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        # What is fed and read piece by piece must not linger in a buffer of ours.
+        bufsize=0 if is_fed else -1,
     )
 
 
 def start_beside(argv: Sequence[str], descriptors: Sequence[int]) -> Process:
     """Start `argv` with our own output streams; of our files it inherits `descriptors` alone."""
     return subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, pass_fds=list(descriptors))
+
+
+def _converse(process: Process, take: Callable[[bytes], None], supply: Iterable[bytes]) -> None:
+    """Feed and listen at the same time until the process closes its output."""
+    assert process.stdin and process.stdout  # noqa: S101 - `start` made them pipes
+    feed = _Feed(process.stdin.fileno(), supply)
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(process.stdin, selectors.EVENT_WRITE)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is process.stdout:
+                    piece = os.read(key.fd, _PIECE)
+                    if not piece:
+                        return
+                    take(piece)
+                elif not feed.push():
+                    selector.unregister(process.stdin)
+                    process.stdin.close()
+
+
+class _Feed:
+    """What is still to be written to a process."""
+
+    def __init__(self, fd: int, supply: Iterable[bytes]) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._supply = filter(None, supply)
+        self._left = memoryview(b"")
+
+    def push(self) -> bool:
+        """Write what the pipe takes now; False once all is written, or nobody reads any more."""
+        if not self._left:
+            self._left = memoryview(next(self._supply, b""))
+        if not self._left:
+            return False
+        try:
+            self._left = self._left[os.write(self._fd, self._left) :]
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:
+            # It ends early, and says why on its output.
+            return False
+        return True
 
 
 def set_name(name: str) -> None:

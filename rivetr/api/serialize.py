@@ -11,6 +11,7 @@ from rivetr.models.deployment import FINAL, UNFINISHED
 from rivetr.services import deployments
 from rivetr.services.paging import Page
 from rivetr.specs.parsing import Spec
+from rivetr.specs.policy import shown
 
 
 class Moment(fields.Field[datetime]):
@@ -48,6 +49,7 @@ class AppAnswer(Spec):
     strategy = fields.String()
     replicas = fields.Integer()
     auto_deploy = fields.Boolean()
+    policy = fields.Function(lambda app: shown(app.policy), metadata={"type": "object"})
     created_at = Moment()
     updated_at = Moment()
 
@@ -109,6 +111,7 @@ class RouteAnswer(Spec):
     path_prefix = fields.String()
     backends = fields.List(fields.String())
     app = fields.String(allow_none=True)
+    policy = fields.Dict()
 
 
 class TokenAnswer(Spec):

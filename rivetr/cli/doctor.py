@@ -59,6 +59,7 @@ def _checks() -> list[Check]:
         storage.data_folder,
         storage.database,
         programs.engine,
+        programs.buildkit,
         programs.git,
         ports.ports,
         surroundings.base_domain,

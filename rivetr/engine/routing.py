@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
@@ -12,7 +13,7 @@ from proxy import contract
 from rivetr import config
 from rivetr.db import session
 from rivetr.errors import SwitchFailed
-from rivetr.models import App, ManualRoute
+from rivetr.models import App, Deployment, ManualRoute
 
 # Between two looks at what the proxies acknowledged; adopting takes about a millisecond.
 _LOOK_SECONDS = 0.005
@@ -43,18 +44,30 @@ def publish() -> int:
 
 def _routes() -> Iterator[contract.Route]:
     base_domain = config.current().proxy.base_domain
-    apps = select(App).options(selectinload(App.domains), selectinload(App.live_deployment))
+    live = selectinload(App.live_deployment).selectinload(Deployment.release)
+    apps = select(App).options(selectinload(App.domains), live)
     for app in session().scalars(apps):
         backends: tuple[contract.Backend, ...] = ()
         if app.live_deployment and not app.is_stopped:
             backends = tuple(contract.Backend(b["address"]) for b in app.live_deployment.backends)
-        policy = {"app": app.name}
+        policy = {**_check(app), **app.policy, "app": app.name}
         if not backends:
             policy["unavailable"] = "stopped" if app.is_stopped else "starting"
         for host in app.hosts(base_domain):
             yield contract.Route(host, "/", backends, policy)
     for route in session().scalars(select(ManualRoute)):
-        yield contract.Route(route.domain, route.path_prefix, tuple(contract.Backend(a) for a in route.backends), {})
+        addresses = tuple(contract.Backend(address) for address in route.backends)
+        yield contract.Route(route.domain, route.path_prefix, addresses, route.policy)
+
+
+def _check(app: App) -> dict[str, Any]:
+    """The active check of an app that says nothing of one: the path that its live image answered at when it started.
+
+    Not the path as it stands in the settings now: it may be that of a version not deployed yet.
+    """
+    release = app.live_deployment.release if app.live_deployment else None
+    path = release.settings.get("healthcheck") if release else app.healthcheck
+    return {"health": {"path": path, "interval": 10, "timeout": 5, "threshold": 3}} if path else {}
 
 
 def wait_adopted(generation: int, timeout_seconds: float = 10) -> None:

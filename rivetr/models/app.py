@@ -1,9 +1,9 @@
 """Apps with their domains and environment variables."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from rivetr.crypto import seal, unseal
@@ -38,6 +38,8 @@ class App(Base):
     strategy: Mapped[str] = mapped_column(default="rolling")
     replicas: Mapped[int] = mapped_column(default=1)
     auto_deploy: Mapped[bool] = mapped_column(default=True)
+    # What the proxy does with requests (rivetr.specs.policy), passwords hashed. Assign a new one, never change it.
+    policy: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict, server_default="{}")
     is_stopped: Mapped[bool] = mapped_column(default=False)
     live_deployment_id: Mapped[str | None] = mapped_column(
         ForeignKey("deployments.id", use_alter=True, ondelete="SET NULL")

@@ -1,6 +1,7 @@
 """Routes that somebody made by hand; those of apps are derived from their deployments."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import JSON, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
@@ -19,4 +20,5 @@ class ManualRoute(Base):
     domain: Mapped[str]
     path_prefix: Mapped[str] = mapped_column(default="/")
     backends: Mapped[list[str]] = mapped_column(JSON)
+    policy: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict, server_default="{}")
     created_at: Mapped[datetime] = mapped_column(default=now)

@@ -11,6 +11,7 @@ from docker.utils.build import exclude_paths
 from rivetr.errors import BuildFailed
 
 _PIECE = 256 * 1024
+_LONGEST_DOCKERFILE = 1024 * 1024
 
 
 def find_dockerfile(context: Path, name: str) -> str:
@@ -22,6 +23,15 @@ def find_dockerfile(context: Path, name: str) -> str:
             "add one, or set the app's Dockerfile path."
         )
     return found
+
+
+def read_dockerfile(context: Path, dockerfile: str) -> str:
+    """Its text, or the beginning of an absurdly long one; `dockerfile` is what `find_dockerfile` gave."""
+    try:
+        with (context / dockerfile).open(encoding="utf-8", errors="replace") as file:
+            return file.read(_LONGEST_DOCKERFILE)
+    except OSError as error:
+        raise BuildFailed(f"{dockerfile} in the source cannot be read: {error.strerror}.") from error
 
 
 def context_tar(context: Path, dockerfile: str) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""An image out of a folder, with the engine's classic builder, whose memory and CPU limits bite."""
+"""An image out of a folder: with the engine's classic builder, whose memory and CPU limits bite, where that can."""
 
 import json
 import re
@@ -8,7 +8,10 @@ from urllib.parse import urlencode
 
 from rivetr.errors import BuildFailed
 from rivetr.runtimes.base import BuildSpec, Limits, Log
-from rivetr.runtimes.context import context_tar, find_dockerfile
+from rivetr.runtimes.build_failures import disk_is_full, no_base_image
+from rivetr.runtimes.buildkit_need import buildkit_need
+from rivetr.runtimes.context import context_tar, find_dockerfile, read_dockerfile
+from rivetr.runtimes.docker_buildkit import build_with_buildkit
 from rivetr.runtimes.docker_errors import translated
 from rivetr.runtimes.lines import LineSplitter
 from rivetr.runtimes.unix_http import Exchange, refusal
@@ -23,6 +26,9 @@ def build_image(socket: str, api_version: str, spec: BuildSpec, log: Log) -> str
     Leaving early, for whatever reason, closes the connection, upon which the engine stops the build.
     """
     dockerfile = find_dockerfile(spec.context, spec.dockerfile)
+    need = buildkit_need(read_dockerfile(spec.context, dockerfile))
+    if need:
+        return build_with_buildkit(socket, spec, dockerfile, need, log)
     target = f"/v{api_version}/build?{urlencode(build_query(spec, dockerfile))}"
     progress = _Progress(spec.limits, log)
     # No time limit: a step may be silent for long, and how long a build may take is the caller's affair.
@@ -95,13 +101,10 @@ class _Progress:
     def _failure(self, message: dict[str, Any]) -> str:
         detail = message.get("errorDetail") or {}
         words = str(detail.get("message") or message.get("error")).strip().rstrip(".")
-        if "no space left" in words.lower():
-            return f"The disk is full: free some space on this machine and deploy again ({words})."
+        if full := disk_is_full(words):
+            return full
         if self._base:
-            return (
-                f"The base image {self._base} is not on this machine and could not be pulled: {words}. "
-                f"Check its name and this machine's network, or run: docker pull {self._base}"
-            )
+            return no_base_image(self._base, words)
         if detail.get("code") == 137 and self._limits.memory_bytes:
             size = f"{self._limits.memory_bytes / 2**20:.0f} MiB"
             return f"{words}. It was killed: most likely it needed more than the {size} a build may use."

@@ -1,7 +1,7 @@
 """Apps: made, changed, stopped, removed."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -14,7 +14,7 @@ from rivetr.errors import Conflict, Invalid, RuntimeUnavailable
 from rivetr.models import App, Deployment, Webhook
 from rivetr.models.deployment import UNFINISHED
 from rivetr.runtimes import detect
-from rivetr.services import access, deployments, domains
+from rivetr.services import access, deployments, domains, policies
 from rivetr.services.paging import Page, Window
 from rivetr.services.paging import page as page_of
 from rivetr.specs.git import check_url
@@ -29,10 +29,11 @@ _REMOVAL_SECONDS = 40
 def create(actor: Actor, values: Mapping[str, Any]) -> App:
     """A new app from the values of an `AppSpec`. Raises `Forbidden`, `Invalid`, `Conflict`."""
     actor.require("write")
+    policy = policies.hashed(values["policy"])
     with transaction() as rows:
         _check(values)
         _refuse_taken_name(values["name"], None)
-        app = App(**{name: values[name] for name in _PLAIN_FIELDS})
+        app = App(**{name: values[name] for name in _PLAIN_FIELDS}, policy=policies.merged({}, policy))
         rows.add(app)
         rows.flush()
         _apply_rest(app, values)
@@ -41,7 +42,24 @@ def create(actor: Actor, values: Mapping[str, Any]) -> App:
 
 
 def update(actor: Actor, id_or_name: str, changes: Mapping[str, Any]) -> App:
-    """Change what `changes` names. Raises `Forbidden`, `NotFound`, `Invalid`, `Conflict`."""
+    """Change what `changes` names, its `policy` key by key. Raises `Forbidden`, `NotFound`, `Invalid`, `Conflict`.
+
+    A new policy is served when this returns.
+    """
+    return _change(actor, id_or_name, changes, policies.merged)
+
+
+def replace(actor: Actor, id_or_name: str, values: Mapping[str, Any]) -> App:
+    """Make the app just what `values` (a whole `AppSpec`) say. Raises as `update`."""
+    hosts = values["domains"] if values["domains"] is not None else [values["domain"]] if values["domain"] else []
+    return _change(actor, id_or_name, {**values, "domains": hosts}, policies.replaced)
+
+
+def _change(
+    actor: Actor, id_or_name: str, changes: Mapping[str, Any], new_policy: Callable[[Any, Any], dict[str, Any]]
+) -> App:
+    actor.require("write")
+    policy = policies.hashed(changes.get("policy", {}))
     with transaction():
         app = access.app_for(actor, id_or_name, "write")
         _check(changes)
@@ -50,15 +68,13 @@ def update(actor: Actor, id_or_name: str, changes: Mapping[str, Any]) -> App:
         for name in _PLAIN_FIELDS:
             if name in changes:
                 setattr(app, name, changes[name])
+        if "policy" in changes:
+            app.policy = new_policy(app.policy, policy)
         _apply_rest(app, changes)
-    routing.publish()
+    generation = routing.publish()
+    if "policy" in changes:
+        routing.wait_adopted_if_alive(generation)
     return app
-
-
-def replace(actor: Actor, id_or_name: str, values: Mapping[str, Any]) -> App:
-    """Make the app just what `values` (a whole `AppSpec`) say. Raises as `update`."""
-    hosts = values["domains"] if values["domains"] is not None else [values["domain"]] if values["domain"] else []
-    return update(actor, id_or_name, {**values, "domains": hosts})
 
 
 def _check(values: Mapping[str, Any]) -> None:
@@ -81,12 +97,20 @@ def _apply_rest(app: App, values: Mapping[str, Any]) -> None:
     hosts = _wanted_hosts(app, values)
     if hosts is not None or "name" in values:
         domains.replace(app, hosts if hosts is not None else [domain.host for domain in app.domains])
+    _refuse_strange_canonical_host(app)
     secret = values.get("webhook_secret")
     if secret:
         app.webhook = app.webhook or Webhook()
         app.webhook.set_secret(app.id, secret)
     elif "webhook_secret" in values:
         app.webhook = None
+
+
+def _refuse_strange_canonical_host(app: App) -> None:
+    """Everybody is sent to that host, so it must be one that the app answers at."""
+    hosts = app.hosts(config.current().proxy.base_domain)
+    if app.policy.get("canonical_host", hosts[0]) not in hosts:
+        raise Invalid({"policy.canonical_host": f"must be one of the app's own hosts: {', '.join(hosts)}"})
 
 
 def _wanted_hosts(app: App, values: Mapping[str, Any]) -> list[str] | None:
@@ -119,6 +143,11 @@ def state(app: App) -> str:
     if latest is not None and latest.status == "failed" and not app.is_stopped:
         return "failed"
     return "stopped"
+
+
+def hold(app: App) -> str | None:
+    """Why visitors are held off for now: `maintenance`, `paused`, or None when they are not."""
+    return next((word for word in ("maintenance", "paused") if word in app.policy), None)
 
 
 def url(app: App) -> str:

@@ -11,7 +11,8 @@ from rivetr.db import session, transaction
 from rivetr.engine import routing
 from rivetr.errors import Conflict, NotFound
 from rivetr.models import App, ManualRoute
-from rivetr.services import domains
+from rivetr.services import domains, policies
+from rivetr.specs.policy import shown
 
 RouteView = dict[str, Any]
 
@@ -19,9 +20,10 @@ RouteView = dict[str, Any]
 def create(actor: Actor, values: Mapping[str, Any]) -> RouteView:
     """A route served at once. Raises `Conflict` when an app owns the host or the route is there."""
     actor.require("write")
+    policy = policies.merged({}, policies.hashed(values["policy"]))
     with transaction() as rows:
         domains.claim([values["domain"]], None)
-        route = ManualRoute(**values)
+        route = ManualRoute(**{**values, "policy": policy})
         same = select(ManualRoute.id).where(
             ManualRoute.domain == route.domain, ManualRoute.path_prefix == route.path_prefix
         )
@@ -94,10 +96,16 @@ def _containers() -> dict[str, str]:
 def _of_app(app: App, base_domain: str) -> list[RouteView]:
     live = app.live_deployment if not app.is_stopped else None
     backends = [backend["address"] for backend in live.backends] if live else []
+    policy = shown(app.policy)
     return [
-        {"domain": host, "path_prefix": "/", "backends": backends, "app": app.name} for host in app.hosts(base_domain)
+        {"domain": host, "path_prefix": "/", "backends": backends, "app": app.name, "policy": policy}
+        for host in app.hosts(base_domain)
     ]
 
 
 def _by_hand(route: ManualRoute) -> RouteView:
-    return {"domain": route.domain, "path_prefix": route.path_prefix, "backends": route.backends, "app": None}
+    policy = shown(route.policy)
+    return {
+        "domain": route.domain, "path_prefix": route.path_prefix, "backends": route.backends, "app": None,
+        "policy": policy,
+    }  # fmt: skip

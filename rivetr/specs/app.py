@@ -3,9 +3,10 @@
 from marshmallow import ValidationError, fields, validates_schema
 
 from rivetr.specs import names, quantities
-from rivetr.specs.fields import Count, Flag, Text, length, one_of
+from rivetr.specs.fields import Count, Flag, Part, Text, length, one_of
 from rivetr.specs.git import check_ref
 from rivetr.specs.parsing import Spec
+from rivetr.specs.policy import PolicySpec
 
 MAX_DOMAINS = 50
 
@@ -34,6 +35,7 @@ class AppSpec(Spec):
     replicas = Count(1, 20, load_default=1)
     auto_deploy = Flag(load_default=True)
     webhook_secret = Text(length(8, 256))
+    policy = Part(PolicySpec, load_default=dict)
 
     @validates_schema
     def _domains_agree(self, data: dict[str, object], **_: object) -> None:

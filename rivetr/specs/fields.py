@@ -5,6 +5,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
+from rivetr.specs.parsing import Spec
+
 Rule = Callable[[str], object]
 
 
@@ -60,9 +62,36 @@ class Count(fields.Integer):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-def _within(number: int, least: int, most: int, complaint: str) -> None:
+def _within(number: float, least: float, most: float, complaint: str) -> None:
     if not least <= number <= most:
         raise ValidationError(complaint)
+
+
+class Number(fields.Float):
+    """A number from `least` to `most`, whole or not."""
+
+    def __init__(self, least: float, most: float, **options: Any) -> None:
+        self._complaint = f"must be a number from {least:g} to {most:g}"
+        words = ("required", "null", "invalid", "too_large", "special")
+        options["error_messages"] = {**dict.fromkeys(words, self._complaint), "required": "is required"}
+        super().__init__(validate=lambda n: _within(n, least, most, self._complaint), **options)
+        self.metadata = {**self.metadata, "minimum": least, "maximum": most}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, bool | str):
+            raise self.make_error("invalid", input=value)
+        # A whole number stays one, so that it is shown as it was given.
+        return value if isinstance(value, int) else super()._deserialize(value, attr, data, **kwargs)
+
+
+class Part(fields.Nested):
+    """An object inside the body; it is given whole, also where the body around it may be given in parts."""
+
+    def __init__(self, spec: type[Spec], **options: Any) -> None:
+        super().__init__(spec, error_messages={"required": "is required", "null": "must not be null"}, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, partial: Any = None, **kwargs: Any) -> Any:
+        return super()._deserialize(value, attr, data, partial=False, **kwargs)
 
 
 class Flag(fields.Boolean):
@@ -90,7 +119,7 @@ def one_of(*words: str) -> Rule:
     return rule
 
 
-def length(least: int, most: int) -> Rule:
+def length(least: int, most: int) -> Callable[[str], str]:
     """A rule that bounds the number of characters."""
 
     def rule(text: str) -> str:

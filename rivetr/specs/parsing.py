@@ -11,7 +11,7 @@ from rivetr.errors import Invalid
 class Spec(Schema):
     """Root of all schemas: unknown fields are errors, so that a typo is never lost."""
 
-    error_messages = {"unknown": "is not known here", "type": "The body must be a JSON object."}  # noqa: RUF012
+    error_messages = {"unknown": "is not known here", "type": "must be a JSON object"}  # noqa: RUF012
 
 
 def parse(spec: Spec, values: object, *, partial: bool = False) -> dict[str, Any]:
@@ -27,7 +27,8 @@ def _flatten(messages: object, prefix: str = "") -> dict[str, str]:
     if isinstance(messages, Mapping):
         flat: dict[str, str] = {}
         for name, inner in messages.items():
-            label = "body" if name == "_schema" else f"{prefix}{name}"
+            # What is wrong with an object as a whole is said of the object.
+            label = prefix.rstrip(".") or "body" if name == "_schema" else f"{prefix}{name}"
             flat.update(_flatten(inner, f"{label}.") if isinstance(inner, Mapping) else {label: _sentence(inner)})
         return flat
     return {prefix.rstrip("."): _sentence(messages)}

@@ -3,8 +3,9 @@
 from marshmallow import ValidationError, fields
 
 from rivetr.specs import names
-from rivetr.specs.fields import Text
+from rivetr.specs.fields import Part, Text
 from rivetr.specs.parsing import Spec
+from rivetr.specs.policy import PolicySpec
 
 
 def _some(addresses: list[str]) -> None:
@@ -23,3 +24,4 @@ class RouteSpec(Spec):
         validate=_some,
         error_messages={"required": "is required", "invalid": 'must be a list such as ["127.0.0.1:3000"]'},
     )
+    policy = Part(PolicySpec, load_default=dict)

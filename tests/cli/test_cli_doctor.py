@@ -142,6 +142,15 @@ def test_the_doctor_misses_git_and_finds_an_old_one(diagnose: Diagnose, tmp_path
     assert found["level"] == "problem" and "2.30.2" in found["message"] and "2.37" in found["mend"]
 
 
+def test_the_doctor_looks_for_buildkit(diagnose: Diagnose, tmp_path: Path) -> None:
+    [missing] = diagnose("buildkit", PATH=str(tmp_path))
+    assert missing["level"] == "warning" and "docker-buildx" in missing["mend"]
+    (tmp_path / "docker").write_text("#!/bin/sh\necho Docker version 20.10.24+dfsg1, build 297e128\n")
+    (tmp_path / "docker").chmod(0o755)
+    [found] = diagnose("buildkit", PATH=str(tmp_path))
+    assert found["level"] == "ok" and str(tmp_path / "docker") in found["message"]
+
+
 def test_the_doctor_sees_names_that_lead_nowhere_or_here(diagnose: Diagnose) -> None:
     [found] = diagnose("base domain", RIVETR_PROXY__BASE_DOMAIN="apps.invalid")
     assert found["level"] == "warning" and "*.apps.invalid" in found["mend"]

@@ -80,6 +80,7 @@ def test_a_body_that_is_no_object_is_refused(rivetr: Instance, body: bytes, stat
 CRASHING = 'FROM busybox:latest\nCMD ["sh", "-c", "echo no database; exit 3"]\n'
 SILENT = 'FROM busybox:latest\nCMD ["sleep", "1000"]\n'
 BROKEN = "FROM busybox:latest\nRUN echo before; false\n"
+BROKEN_BUILDKIT = "FROM busybox:latest\nRUN --mount=type=cache,target=/c echo before; false\n"
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,7 @@ BROKEN = "FROM busybox:latest\nRUN echo before; false\n"
     [
         ({"README": "none"}, {}, "build", ["no 'Dockerfile'", "add a Dockerfile"]),
         ({"Dockerfile": BROKEN}, {}, "build", ["echo before; false", "code: 1"]),
+        ({"Dockerfile": BROKEN_BUILDKIT}, {}, "build", ["echo before; false", "exit code 1"]),
         ({"Dockerfile": "FRM busybox\n"}, {}, "build", ["FRM"]),
         ({"Dockerfile": CRASHING}, {}, "health", ["exit", "3", "no database"]),
         ({"Dockerfile": 'FROM busybox:latest\nCMD ["/nope"]\n'}, {}, "deploy", ["/nope"]),
@@ -94,7 +96,17 @@ BROKEN = "FROM busybox:latest\nRUN echo before; false\n"
         ({"Dockerfile": SILENT}, {}, "health", ["3000"]),
         (web_app("x"), {"branch": "nowhere"}, "clone", ["nowhere", "branch"]),
     ],
-    ids=["no-dockerfile", "failing-step", "syntax", "exits", "no-program", "unhealthy", "silent", "no-branch"],
+    ids=[
+        "no-dockerfile",
+        "failing-step",
+        "buildkit",
+        "syntax",
+        "exits",
+        "no-program",
+        "unhealthy",
+        "silent",
+        "no-branch",
+    ],
 )
 def test_what_cannot_run_fails_at_its_stage_and_leaves_nothing(
     impatient: Instance,

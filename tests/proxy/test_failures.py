@@ -76,7 +76,7 @@ def test_an_early_answer_reaches_a_client_that_still_sends(shared: Proxy, backen
 
 def test_a_line_that_is_too_long_is_refused_without_its_end(shared: Proxy) -> None:
     with shared.connect() as wire:
-        wire.send(b"GET /" + b"x" * 9_000)
+        wire.send(b"GET /" + b"x" * 17_000)
         assert wire.response().status == 414
 
 
@@ -92,7 +92,7 @@ def test_no_first_byte_in_time_after_an_upload(start: Callable[..., Proxy], back
         wire.exactly(int(request.one("content-length")))
         assert wire.has_ended()
 
-    proxy = start(constants={"proxy.exchange.FIRST_BYTE_SECONDS": 0.5})
+    proxy = start("--first-byte-timeout", "0.5")
     proxy.route(host, backend(answer, reads_body=False).address)
     with proxy.connect() as wire:
         wire.send(get(host, "/", f"Content-Length: {MEGABYTE}", method="PUT") + b"x" * MEGABYTE)

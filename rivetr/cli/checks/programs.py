@@ -1,5 +1,6 @@
 """The container engine and the programs that Rivetr starts."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -83,6 +84,21 @@ def git(settings: config.Settings) -> Iterator[Finding]:
     if "ssh" in settings.git.schemes and not shutil.which("ssh"):
         message = "ssh is not installed, so addresses such as git@github.com:you/app.git cannot be fetched."
         yield warning("ssh", message, 'On Debian: apt-get install openssh-client, or take "ssh" out of git.schemes.')
+
+
+def buildkit(settings: config.Settings) -> Iterator[Finding]:
+    """Whether Dockerfiles that need BuildKit can be built."""
+    from rivetr.runtimes.buildkit_client import find_client
+
+    client = find_client(os.environ.get("PATH", ""))
+    if client:
+        yield ok("buildkit", f"{client} builds the Dockerfiles that need BuildKit (RUN --mount and the like).")
+    else:
+        message = "No docker command line here can use BuildKit, so Dockerfiles that need it cannot be built."
+        mend = (
+            "Install docker-buildx (in Docker's own packages: docker-buildx-plugin); Debian 12's docker.io needs none."
+        )
+        yield warning("buildkit", message, mend)
 
 
 def _version_text(program: str) -> str:

@@ -1,0 +1,411 @@
+"""One client's connection: its requests in order, each matched, sent to a backend or answered here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy import handshake, pages
+from proxy.exchange import Exchange
+from proxy.forwarded import plain_address
+from proxy.head import Refused, RequestHead
+from proxy.meeting import Meeting
+from proxy.policies.base import Answer, Asked
+from proxy.wire import READ, WOULD_BLOCK, Broken, Wire
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+    from proxy.route import Routed
+    from proxy.service import Service
+
+PIECE = 16 * 1024
+_CHALLENGES = b"/.well-known/acme-challenge/"
+_MOST_PIPELINED = 64 * 1024
+_LINGER_SECONDS, _LINGER_BYTES = 1.0, 8 * 1024 * 1024
+_TUNNEL_LINGER_SECONDS = 5.0
+# A client that has closed its side is gone, or has said all it wanted to say; only its reading would tell.
+_HALF_CLOSED_SECONDS = 1.5
+RETRY_AFTER_SECONDS = 5
+
+
+class Client(Wire):
+    """Serves one accepted connection until it ends.
+
+    `exchange` is the request that is at a backend now, `held` one that a paused route makes wait; with neither,
+    `is_idle` tells the wait for a request from the wait for the rest of its head. `due` is when the wait is over.
+    """
+
+    __slots__ = (
+        "_closes",
+        "_ending",
+        "_has_ended",
+        "_is_taking",
+        "_lingered",
+        "buffer",
+        "bytes_out",
+        "due",
+        "exchange",
+        "held",
+        "is_idle",
+        "is_lingering",
+        "is_tls",
+        "peer",
+        "service",
+    )  # fmt: skip
+
+    def __init__(self, service: Service, sock: socket.socket, peer: str, is_tls: bool) -> None:
+        super().__init__(service.loop, sock)
+        self.service = service
+        self.peer = plain_address(peer)
+        self.is_tls = is_tls
+        self.buffer = b""
+        self.exchange: Exchange | None = None
+        self.held: Meeting | None = None
+        self.is_idle = True
+        self.is_lingering = False
+        self.bytes_out = 0
+        self.due = 0.0
+        self._ending = b""
+        self._closes = False
+        self._has_ended = False
+        self._is_taking = False
+        self._lingered = 0
+
+    def due_in(self, seconds: float) -> None:
+        """What is waited for now may take so long."""
+        self.due = self.service.now + (min(seconds, _HALF_CLOSED_SECONDS) if self._has_ended else seconds)
+
+    def begin(self) -> None:
+        """Wait for the first request."""
+        self.due_in(self.service.limits.header_timeout)
+        self.resume()
+
+    def on_readable_now(self) -> None:
+        """Read at once what is likely to be there already."""
+        self._on_readable()
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on; the handshake is still to come."""
+        self._reader.close()
+        self.sock = handshake.wrap(self.sock, context)
+        self.recv, self.send = self.sock.recv, self.sock.send
+        self._reader = self.service.loop.io(self.sock.fileno(), READ)
+
+    # What comes
+
+    def on_readable(self) -> None:
+        exchange = self.exchange
+        if exchange is not None and exchange.splice is not None and exchange.splice.source is self:
+            exchange.splice_more()
+            return
+        try:
+            data = self.recv(PIECE)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            data = b""
+        if self.is_lingering:
+            self._linger_on(data)
+        elif not data:
+            self._ended()
+        elif exchange is None:
+            self.buffer = self.buffer + data if self.buffer else data
+            self.take()
+        elif exchange.is_tunnel:
+            exchange.tunnel_to_backend(data)
+        elif exchange.is_uploading:
+            self._take_body(exchange, data)
+        else:
+            self.buffer += data
+            if len(self.buffer) > _MOST_PIPELINED:
+                self.pause()
+
+    def _take_body(self, exchange: Exchange, data: bytes) -> None:
+        try:
+            self.buffer += exchange.take_body(data)
+        except Refused as refused:
+            exchange.refuse(refused)
+
+    def take(self) -> None:
+        """Serve the requests that are there, one after the other."""
+        if self._is_taking:
+            return
+        self._is_taking = True
+        try:
+            while self.buffer and self.is_open and self.exchange is None and not (self.held or self.is_blocked):
+                if self.is_lingering or self._closes or not self._take_one():
+                    break
+        finally:
+            self._is_taking = False
+
+    def _take_one(self) -> bool:
+        buffer = self.buffer
+        # Empty lines before a request are skipped (RFC 9112, 2.2).
+        while buffer.startswith(b"\r\n"):
+            buffer = self.buffer = buffer[2:]
+        end = buffer.find(b"\r\n\r\n")
+        limits = self.service.limits
+        try:
+            if end < 0 or end > limits.max_head_bytes:
+                self._check_partial(buffer)
+                return False
+            request = self.service.requests.parse(buffer[:end])
+        except Refused as refused:
+            self.refuse(refused, is_head=buffer.startswith(b"HEAD "))
+            return False
+        self.buffer = buffer[end + 4 :]
+        self.is_idle = False
+        self._serve(request)
+        return True
+
+    def _check_partial(self, buffer: bytes) -> None:
+        """Raises `Refused` for a beginning that can become no request."""
+        limits = self.service.limits
+        if buffer.find(b"\r\n", 0, limits.max_request_line + 2) < 0 and len(buffer) > limits.max_request_line:
+            raise Refused(414, "The request's address is too long.")
+        if len(buffer) > limits.max_head_bytes:
+            raise Refused(431, "The request's head is too large.")
+        if buffer.count(b"\n") != buffer.count(b"\r\n"):
+            raise Refused(400, "Lines must end with CR LF.")
+        if self.is_idle and buffer:
+            self.is_idle = False
+            self.due_in(limits.header_timeout)
+
+    # One request
+
+    def _serve(self, request: RequestHead) -> None:
+        self.bytes_out = 0
+        if request.target.startswith(_CHALLENGES) and not self.is_tls and self._answer_challenge(request):
+            return
+        hosts = self.service.table.find(request.host)
+        route = None if hosts is None else hosts.root or hosts.match(request.path)
+        if route is None:
+            host = request.host.decode("ascii")
+            self.answer(request, None, Answer(404, *pages.unknown_host(host)))
+        elif route.is_plain:
+            self.forward(request, route)
+        else:
+            Meeting(self, request, route).begin()
+
+    def _answer_challenge(self, request: RequestHead) -> bool:
+        answer = self.service.table.challenges.get(request.path[len(_CHALLENGES) :])
+        if answer is None:
+            return False
+        self._send_own(request, pages.text(200, answer))
+        return True
+
+    def forward(self, request: RequestHead, route: Routed, meeting: Meeting | None = None) -> None:
+        """Send the request to a backend of the route."""
+        backends = route.order(meeting.wanted_backend if meeting else None)
+        if not backends:
+            self.answer(request, route, Answer(503, *pages.unavailable(route.unavailable)), RETRY_AFTER_SECONDS)
+            return
+        if self.service.forwarder.trusts_anybody and request.fields.block.claims:
+            lines = self.service.forwarder.lines(request, self.peer, self.is_tls)
+        else:
+            if not self._ending:
+                self._ending = self.service.forwarder.ending(self.peer, self.is_tls)
+            lines = request.lines() + self._ending
+        exchange = self.exchange = Exchange(self, request, route, backends)
+        rest, self.buffer = self.buffer, b""
+        try:
+            self.buffer = exchange.start(lines, rest)
+        except Refused as refused:
+            exchange.refuse(refused)
+
+    def asked(self, request: RequestHead) -> Asked:
+        """The request as policies see it."""
+        return Asked(
+            method=request.method,
+            host=request.host,
+            authority=request.authority,
+            target=request.target,
+            path=request.path,
+            is_tls=self.service.forwarder.is_secure(request, self.peer, self.is_tls),
+            peer=self.service.forwarder.client(request, self.peer),
+            fields=[(name.lower(), value) for name, value in request.fields.block.fields],
+        )
+
+    def sticky_cookie(self, exchange: Exchange) -> bytes:
+        """The Set-Cookie that keeps this visitor at the backend that answers; nothing when it is kept already."""
+        route, backend = exchange.route, exchange.backend
+        if not route.sticky or backend is None:
+            return b""
+        return Meeting(self, exchange.request, route).cookie_for(backend)
+
+    # What an exchange tells
+
+    def exchange_ended(self, keeps: bool, has_unread: bool) -> None:
+        """The answer was sent whole."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            self._record(exchange.request, exchange.route, exchange.status, exchange)
+        self._go_on(keeps, has_unread)
+
+    def _go_on(self, keeps: bool, has_unread: bool) -> None:
+        if not keeps or (self._has_ended and not self.buffer):
+            self._end(lingers=not self._has_ended and (has_unread or bool(self.buffer)))
+            return
+        self.is_idle = True
+        self.due_in(self.service.limits.idle_timeout)
+        if not self._has_ended:
+            self.resume()
+        if self.buffer:
+            self.take()
+
+    def exchange_failed(self, exchange: Exchange, status: int) -> None:
+        """No backend gave an answer."""
+        self.exchange = None
+        texts = pages.TOO_SLOW if status == 504 else pages.NO_ANSWER
+        has_unread = exchange.is_uploading
+        self.answer(exchange.request, exchange.route, Answer(status, *texts), RETRY_AFTER_SECONDS, exchange, has_unread)
+
+    def exchange_refused(self, exchange: Exchange, refused: Refused) -> None:
+        """The request's body cannot be taken."""
+        self.exchange = None
+        self.answer(exchange.request, exchange.route, Answer(refused.status, refused.reason), 0, exchange, True)
+
+    def abort(self, exchange: Exchange) -> None:
+        """Close in the middle of an answer, so that the client sees that what it got is not whole."""
+        self.exchange = None
+        self._record(exchange.request, exchange.route, exchange.status, exchange)
+        # Without a length or chunks the connection's end would look like the answer's.
+        self.close(resets=exchange.request.is_http_10 and exchange.response is not None)
+
+    # Answers of our own
+
+    def answer(
+        self, request: RequestHead, route: Routed | None, answer: Answer, retry_after: int = 0,
+        exchange: Exchange | None = None, has_unread: bool | None = None,
+    ) -> None:  # fmt: skip
+        """Answer here; the connection goes on when no body of the request is left unread."""
+        accepts = [value for name, value in request.fields.block.fields if name.lower() == b"accept"]
+        content = pages.render(answer, as_html=any(b"text/html" in value for value in accepts), retry_after=retry_after)
+        self._record(request, route, answer.status, exchange)
+        self._send_own(request, content, request.has_body if has_unread is None else has_unread)
+
+    def _send_own(self, request: RequestHead, content: tuple[bytes, bytes], has_unread: bool | None = None) -> None:
+        head, body = content
+        unread = request.has_body if has_unread is None else has_unread
+        keeps = request.keeps_alive and not unread and not self.service.is_stopping
+        if not keeps:
+            head += b"Connection: close\r\n"
+        elif request.is_http_10:
+            head += b"Connection: keep-alive\r\n"
+        try:
+            self.write(head + b"\r\n" + (b"" if request.method == b"HEAD" else body))
+        except Broken:
+            self.close()
+            return
+        self._go_on(keeps, unread)
+
+    def refuse(self, refused: Refused, is_head: bool = False) -> None:
+        """Answer what is no request; what follows it on the connection cannot be understood."""
+        head, body = pages.render(Answer(refused.status, refused.reason), as_html=False)
+        self.service.refused += 1
+        self.buffer = b""
+        try:
+            self.write(head + b"Connection: close\r\n\r\n" + (b"" if is_head else body))
+        except Broken:
+            self.close()
+            return
+        self._end(lingers=True)
+
+    def _record(self, request: RequestHead, route: Routed | None, status: int, exchange: Exchange | None) -> None:
+        self.service.record(self, request, route, status, exchange)
+
+    # The end
+
+    def _end(self, lingers: bool) -> None:
+        """Close once all is written; read a little of what still comes, since that would reset the answer away."""
+        self.is_lingering = lingers
+        self.buffer = b""
+        if self.is_blocked:
+            self._closes = True
+            self.due_in(self.service.limits.body_timeout)
+            return
+        if not lingers:
+            self.close()
+            return
+        # RFC 9112, 9.6.
+        self.end_writing()
+        self.due_in(_LINGER_SECONDS)
+        self.resume()
+
+    def _linger_on(self, data: bytes) -> None:
+        self._lingered += len(data)
+        if not data or self._lingered > _LINGER_BYTES:
+            self.close()
+
+    def _ended(self) -> None:
+        """The client has closed its side."""
+        exchange = self.exchange
+        if exchange is None:
+            if self.held is None:
+                self.close()
+            else:
+                self.pause()
+        elif exchange.is_tunnel and exchange.upstream is not None:
+            self.pause()
+            exchange.upstream.end_writing()
+            self.due_in(_TUNNEL_LINGER_SECONDS)
+        elif exchange.is_uploading:
+            exchange.client_left()
+        else:
+            self.pause()
+            self._has_ended = True
+            self.due_in(_HALF_CLOSED_SECONDS)
+
+    def tunnel_ended(self) -> None:
+        """The backend's side of a tunnel has ended; the client may have more to say for a moment."""
+        exchange = self.exchange
+        if exchange is not None and exchange.upstream is not None:
+            exchange.upstream.pause()
+        self._closes = True
+        self.due_in(_TUNNEL_LINGER_SECONDS)
+        if not self.is_blocked:
+            self.on_drained()
+
+    def on_drained(self) -> None:
+        exchange = self.exchange
+        if self._closes:
+            self._closes = False
+            if exchange is not None:
+                self.end_writing()
+                exchange.tunnel_half_closed()
+            else:
+                self._end(self.is_lingering)
+        elif exchange is not None:
+            exchange.client_drained()
+        else:
+            self.take()
+
+    def on_broken(self) -> None:
+        if self.exchange is not None:
+            self.exchange.client_left()
+        else:
+            self.close()
+
+    def on_closed(self) -> None:
+        self.service.forget(self)
+
+    def overdue(self) -> None:
+        """What was waited for did not come in time."""
+        if self.held is not None:
+            self.held.give_up()
+        elif self.exchange is not None:
+            self.exchange.client_left() if self._has_ended else self.exchange.overdue()
+        elif self.is_lingering or self.is_idle or self._closes:
+            self.close()
+        else:
+            self.refuse(Refused(408, "The request did not come in time."))
+
+    def stop(self) -> None:
+        """End as soon as nobody loses anything by it."""
+        if self.exchange is None and self.held is None and self.is_idle and not self.buffer:
+            self.close()
+
+    @property
+    def is_tunnel(self) -> bool:
+        return self.exchange is not None and self.exchange.is_tunnel
