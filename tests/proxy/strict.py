@@ -75,7 +75,8 @@ class _Reader:
 
 def requests(data: bytes, of_client: bool = False) -> tuple[list[Request], str]:
     """The whole requests in `data`, and what follows them: "nothing", "part" of one, or why it is bad."""
-    reader, found = _Reader(data), []
+    found: list[Request] = []
+    reader = _Reader(data)
     try:
         while reader.at < len(data):
             request = _request(reader, of_client)
@@ -154,7 +155,7 @@ def _is_host(text: bytes) -> bool:
 
 
 def _chunks(reader: _Reader, may_extend: bool) -> bytes | None:
-    parts = []
+    parts: list[bytes] = []
     while (line := reader.line()) is not None:
         match = (_SIZE_AND_MORE if may_extend else _SIZE).fullmatch(line)
         if match is None:
@@ -173,7 +174,8 @@ def _chunks(reader: _Reader, may_extend: bool) -> bytes | None:
 
 def responses(data: bytes, methods: Sequence[bytes], has_ended: bool = True) -> tuple[list[Response], bool]:
     """The whole final responses to these requests (GET after the last), and whether nothing is left over."""
-    reader, found = _Reader(data), []
+    found: list[Response] = []
+    reader = _Reader(data)
     while reader.at < len(data):
         method = methods[len(found)] if len(found) < len(methods) else b"GET"
         before = reader.at
