@@ -1,8 +1,8 @@
 # Two commands: `make run` starts Rivetr on this machine, `make test` proves that it works.
 VENV := .venv/bin
 
-# A first try keeps everything in this folder; a configured instance keeps what it says.
-ifeq ($(wildcard rivetr.toml)$(RIVETR_CONFIG)$(RIVETR_SERVER__DATA_DIR),)
+# Everything stays in this folder unless somebody named another: a rivetr.toml about other things must not lose the data.
+ifeq ($(shell grep -s data_dir rivetr.toml)$(RIVETR_CONFIG)$(RIVETR_SERVER__DATA_DIR),)
 RUN := RIVETR_SERVER__DATA_DIR="$(CURDIR)/data"
 endif
 

@@ -41,20 +41,15 @@ class Answering:
 
     def begin(self, data: bytes, at: int) -> None:
         """Send the head and what is there of the body, which begins at `at` in `data`."""
-        exchange, response = self._exchange, self._response
+        exchange = self._exchange
         self._choose_framing()
         body = data[at:]
         if self._is_whole(body):
-            route = exchange.route
-            is_verbatim = response.is_verbatim and self._keeps and not exchange.request.is_http_10
-            if is_verbatim and route.rewrite is None and not route.compresses and not route.sticky:
-                self._client.write(data)
-            else:
-                self._client.write(self._head(len(body)) + self._encoded_whole(body))
+            self._client.write(self._head() + self._encoded_whole(body))
             self._client.bytes_out += len(body)
             exchange.finish(self._keeps, self._reusable)
             return
-        self._client.write(self._head(None))
+        self._client.write(self._head())
         if body or self._reader is not None:
             self.take(body)
         if exchange.upstream is not None:
@@ -84,12 +79,12 @@ class Answering:
             self._reusable = False
         return len(body) == self.left
 
-    def _head(self, whole: int | None) -> bytes:
-        """The head up to its end; `whole` is the size of a body that is all there."""
+    def _head(self) -> bytes:
+        """The head up to its end."""
         exchange, response = self._exchange, self._response
         start, framing = response.start, response.framing
-        if exchange.route.rewrite is not None or exchange.route.compresses or exchange.route.sticky:
-            start, framing = self._changed_head(whole)
+        if not exchange.route.is_verbatim:
+            start, framing = self._changed_head()
         if response.status == 204:
             framing = b""
         parts = [start, framing]
@@ -102,7 +97,7 @@ class Answering:
         parts.append(b"\r\n")
         return b"".join(parts)
 
-    def _changed_head(self, whole: int | None) -> tuple[bytes, bytes]:
+    def _changed_head(self) -> tuple[bytes, bytes]:
         exchange, response = self._exchange, self._response
         given, framing = response.fields, response.framing
         if exchange.route.compresses:
@@ -181,16 +176,11 @@ class Answering:
         self._exchange.finish(self._keeps, self._reusable)
 
     def _splice(self) -> None:
-        upstream, client, service = self._exchange.upstream, self._client, self._client.service
+        upstream, client = self._exchange.upstream, self._client
         if self.left < splice.SHORTEST or client.is_tls or client.is_blocked or self._encoder is not None:
             return
-        if upstream is None:
-            return
-        try:
-            self._exchange.splice = Splice(service.pipes, upstream, client, self.left)
-        except OSError:
-            # No file descriptors left: it is copied.
-            return
+        if upstream is not None:
+            self._exchange.splice = client.service.splice(upstream, client, self.left)
 
     def spliced(self, came: int, moving: Splice) -> None:
         """The kernel has moved some of the body."""

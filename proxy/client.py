@@ -10,7 +10,7 @@ from proxy.forwarded import plain_address
 from proxy.head import Refused, RequestHead
 from proxy.meeting import Meeting
 from proxy.policies.base import Answer, Asked
-from proxy.wire import READ, WOULD_BLOCK, Broken, Wire
+from proxy.wire import WOULD_BLOCK, Broken, Wire
 
 if TYPE_CHECKING:
     import socket
@@ -77,41 +77,58 @@ class Client(Wire):
         self.due = self.service.now + (min(seconds, _HALF_CLOSED_SECONDS) if self._has_ended else seconds)
 
     def begin(self) -> None:
-        """Wait for the first request."""
-        self.due_in(self.service.limits.header_timeout)
-        self.resume()
+        """Serve the first request, which is likely to be here already.
 
-    def on_readable_now(self) -> None:
-        """Read at once what is likely to be there already."""
-        self._on_readable()
+        Many connections carry just one, so they are registered for reading only when they need it, or when the sweep
+        finds them still at it: it is then that a client that leaves is noticed.
+        """
+        self.due_in(self.service.limits.header_timeout)
+        self.on_readable()
+        if self.exchange is None or self.exchange.is_uploading:
+            self.resume()
+        else:
+            self.service.unwatched.append(self)
 
     def secure(self, context: ssl.SSLContext) -> None:
         """Speak TLS from now on; the handshake is still to come."""
-        self._reader.close()
         self.sock = handshake.wrap(self.sock, context)
         self.recv, self.send = self.sock.recv, self.sock.send
-        self._reader = self.service.loop.io(self.sock.fileno(), READ)
+
+    def watch(self) -> None:
+        """Notice from now on when the client leaves."""
+        if self.exchange is not None and not self.is_blocked and not self._has_ended:
+            self.resume()
 
     # What comes
 
     def on_readable(self) -> None:
         exchange = self.exchange
-        if exchange is not None and exchange.splice is not None and exchange.splice.source is self:
-            exchange.splice_more()
-            return
         try:
-            data = self.recv(PIECE)
+            if exchange is None or exchange.splice is None or exchange.splice.source is not self:
+                data = self.recv(PIECE)
+                if exchange is None and data and not self.is_lingering:
+                    self.buffer = self.buffer + data if self.buffer else data
+                    self.take()
+                else:
+                    self._take_data(exchange, data)
+            else:
+                exchange.splice_more()
         except WOULD_BLOCK:
             return
+        except Broken:
+            # Only the backend was written to.
+            if self.exchange is not None:
+                self.exchange.upstream_broken()
         except OSError:
-            data = b""
+            self._ended()
+        except Exception:
+            self.crashed()
+
+    def _take_data(self, exchange: Exchange | None, data: bytes) -> None:
         if self.is_lingering:
             self._linger_on(data)
-        elif not data:
+        elif not data or exchange is None:
             self._ended()
-        elif exchange is None:
-            self.buffer = self.buffer + data if self.buffer else data
-            self.take()
         elif exchange.is_tunnel:
             exchange.tunnel_to_backend(data)
         elif exchange.is_uploading:
@@ -133,11 +150,20 @@ class Client(Wire):
             return
         self._is_taking = True
         try:
-            while self.buffer and self.is_open and self.exchange is None and not (self.held or self.is_blocked):
-                if self.is_lingering or self._closes or not self._take_one():
+            while self._take_one():
+                if not self.buffer or self.exchange is not None or not self._may_take:
                     break
         finally:
             self._is_taking = False
+
+    def go_on_taking(self) -> None:
+        """Serve what has gathered meanwhile."""
+        if self.buffer and self.exchange is None and self._may_take:
+            self.take()
+
+    @property
+    def _may_take(self) -> bool:
+        return self.is_open and not (self.held or self.is_blocked or self.is_lingering or self._closes)
 
     def _take_one(self) -> bool:
         buffer = self.buffer
@@ -243,6 +269,19 @@ class Client(Wire):
             self._record(exchange.request, exchange.route, exchange.status, exchange)
         self._go_on(keeps, has_unread)
 
+    def exchange_ended_well(self, exchange: Exchange) -> None:
+        """The same for the usual case: the connection is kept, and nothing is left unread."""
+        self.exchange = None
+        service = self.service
+        service.record(self, exchange.request, exchange.route, exchange.status, exchange)
+        if self._has_ended or not self.is_reading:
+            self._go_on(keeps=True, has_unread=False)
+            return
+        self.is_idle = True
+        self.due = service.now + service.limits.idle_timeout
+        if self.buffer and self._may_take:
+            self.take()
+
     def _go_on(self, keeps: bool, has_unread: bool) -> None:
         if not keeps or (self._has_ended and not self.buffer):
             self._end(lingers=not self._has_ended and (has_unread or bool(self.buffer)))
@@ -251,7 +290,7 @@ class Client(Wire):
         self.due_in(self.service.limits.idle_timeout)
         if not self._has_ended:
             self.resume()
-        if self.buffer:
+        if self.buffer and self._may_take:
             self.take()
 
     def exchange_failed(self, exchange: Exchange, status: int) -> None:
@@ -373,12 +412,12 @@ class Client(Wire):
             self._closes = False
             if exchange is not None:
                 self.end_writing()
-                exchange.tunnel_half_closed()
+                self.resume()
             else:
                 self._end(self.is_lingering)
         elif exchange is not None:
             exchange.client_drained()
-        else:
+        elif self.buffer and self._may_take:
             self.take()
 
     def on_broken(self) -> None:

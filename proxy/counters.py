@@ -116,12 +116,18 @@ def add_minutes(state: sqlite3.Connection, rows: Iterable[Minute]) -> None:
         state.execute("DELETE FROM minutes WHERE minute < ?", (int(time.time()) // 60 - MINUTES_KEPT,))
 
 
-def minutes(state: sqlite3.Connection, since_minute: int) -> list[Minute]:
-    """The minutes from `since_minute` on, oldest first; minutes without requests have no row."""
-    rows = state.execute("SELECT * FROM minutes WHERE minute >= ? ORDER BY minute", (since_minute,))
+def minutes(state: sqlite3.Connection, since_minute: int, hosts: Sequence[str] = ()) -> list[Minute]:
+    """The minutes from `since_minute` on, oldest first, of all routes or those of `hosts`.
+
+    Minutes without requests have no row.
+    """
+    where = f" AND host IN ({', '.join('?' * len(hosts))})" if hosts else ""
+    query = f"SELECT * FROM minutes WHERE minute >= ?{where} ORDER BY minute"  # noqa: S608 - only question marks
     return [
         Minute(minute, host, path_prefix, requests, errors, bytes_out, tuple(json.loads(buckets)))
-        for minute, host, path_prefix, requests, errors, bytes_out, buckets in rows
+        for minute, host, path_prefix, requests, errors, bytes_out, buckets in state.execute(
+            query, (since_minute, *hosts)
+        )
     ]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from proxy import chunks, fields
+from proxy import splice
 from proxy.answer import Answering
-from proxy.chunks import ChunkReader
 from proxy.fields import Malformed
 from proxy.head import Refused, RequestHead, ResponseHead
 from proxy.splice import Ended, Splice
+from proxy.upload import Upload
 from proxy.upstream import Unreachable, Upstream
 from proxy.wire import Broken
 
@@ -30,14 +30,14 @@ CLIENT_LEFT = 499
 class Exchange:
     """Sends `request` to the first of `backends` that takes it, and relays its answer to `client`.
 
-    Until an answer has begun, `response` is None. The client's body is `upload_left` bytes or `upload_chunks` that are
-    still to come; what was there with the head goes with the head.
+    Until an answer has begun, `response` is None. `upload` is the client's body while there is one; what of it was
+    there with the head goes with the head.
     """
 
     __slots__ = (
         "_answering", "_at_hand", "_backends", "_client", "_interims", "_lines", "_received", "_service", "backend",
-        "bytes_in", "is_tunnel", "request", "response", "route", "splice", "started", "status", "timed_out",
-        "upload_chunks", "upload_left", "upstream",
+        "is_tunnel", "request", "response", "route", "splice", "started", "status", "timed_out", "tunnelled", "upload",
+        "upstream",
     )  # fmt: skip
 
     def __init__(self, client: Client, request: RequestHead, route: Routed, backends: list[Backend]) -> None:
@@ -46,100 +46,67 @@ class Exchange:
         self._backends = backends
         self._answering: Answering | None = None
         self._interims = 0
-        self._lines = b""
-        self._at_hand = b""
-        self._received = b""
+        self._at_hand = self._received = b""
         self.request = request
         self.route = route
-        self.backend: Backend | None = None
+        # The one tried last; the first of them until one is.
+        self.backend = backends[0]
         self.upstream: Upstream | None = None
         self.response: ResponseHead | None = None
         self.splice: Splice | None = None
-        self.upload_left = 0
-        self.upload_chunks: ChunkReader | None = None
-        self.is_tunnel = False
-        self.timed_out = False
-        self.status = 0
-        self.bytes_in = 0
+        self.upload: Upload | None = None
+        self.is_tunnel = self.timed_out = False
+        self.status = self.tunnelled = 0
         self.started = time.monotonic()
+
+    @property
+    def bytes_in(self) -> int:
+        return self.tunnelled + (self.upload.size if self.upload is not None else 0)
+
+    @property
+    def is_uploading(self) -> bool:
+        return self.upload is not None and not self.upload.is_done
 
     # The request
 
     def start(self, lines: bytes, rest: bytes) -> bytes:
         """Send it, with `lines` after the first one; gives what of `rest` is not its body. Raises `Refused`."""
         self._lines = lines
-        rest = self._take_at_hand(rest)
+        fields = self.request.fields
+        if fields.length or fields.is_chunked:
+            self.upload = Upload(self.request, self.route.max_body_bytes)
+            self._at_hand, rest = self.upload.feed(rest)
         self._try_next()
         return rest
-
-    def _take_at_hand(self, rest: bytes) -> bytes:
-        length = self.request.fields.length
-        if length:
-            self._at_hand = rest[:length]
-            self.upload_left = length - len(self._at_hand)
-            self.bytes_in = len(self._at_hand)
-            return rest[length:]
-        if self.request.fields.is_chunked:
-            self.upload_chunks = ChunkReader()
-            self._at_hand = self._framed_upload(rest)
-            return self._after_chunks()
-        return rest
-
-    def _framed_upload(self, data: bytes) -> bytes:
-        reader = self.upload_chunks
-        assert reader is not None  # noqa: S101 - only called while chunks come
-        try:
-            content = reader.feed(data, fields.REQUEST_NAMES)
-        except Malformed:
-            raise Refused(400, "The request's body is not valid.") from None
-        self.bytes_in += sum(map(len, content))
-        if self.route.max_body_bytes and self.bytes_in > self.route.max_body_bytes:
-            raise Refused(413, "The request's body is larger than this app takes.")
-        framed = chunks.framed(content)
-        return framed + chunks.last(reader.trailers) if reader.is_done else framed
-
-    def _after_chunks(self) -> bytes:
-        reader = self.upload_chunks
-        if reader is None or not reader.is_done:
-            return b""
-        self.upload_chunks = None
-        return reader.rest
-
-    @property
-    def is_uploading(self) -> bool:
-        return self.upload_left > 0 or self.upload_chunks is not None
 
     def _try_next(self) -> None:
         """Send the request to the next backend that can be connected to; with none left it gets an error answer."""
         while self._backends:
-            backend = self._backends[0]
+            self.backend = backend = self._backends[0]
             self._backends = self._backends[1:]
-            self.backend = backend
             backend.in_flight += 1
-            if self._begin(backend):
+            while backend.idle:
+                self.upstream = upstream = backend.idle.pop()
+                upstream.exchange = self
+                try:
+                    self.send_request()
+                    return
+                except Broken:
+                    # It ended just now; nothing of the request has left.
+                    upstream.drop()
+            if self._connect(backend):
                 return
+            self.upstream = None
             backend.in_flight -= 1
+            backend.note_failure()
         self._answer_failure()
-
-    def _begin(self, backend: Backend) -> bool:
-        while backend.idle:
-            self.upstream = upstream = backend.idle.pop()
-            upstream.exchange = self
-            try:
-                self.send_request()
-                return True
-            except Broken:
-                # It ended just now; nothing of the request has left.
-                upstream.drop()
-        return self._connect(backend)
 
     def _connect(self, backend: Backend) -> bool:
         try:
-            self.upstream = Upstream(self._service.loop, backend, self)
+            self.upstream = upstream = Upstream(self._service.loop, backend, self)
         except (Unreachable, OSError):
-            backend.note_failure()
             return False
-        if self.upstream.is_connecting:
+        if upstream.is_connecting:
             self._client.due_in(self._service.limits.connect_timeout)
             if self.is_uploading:
                 self._client.pause()
@@ -147,26 +114,25 @@ class Exchange:
         try:
             self.send_request()
         except Broken:
-            self.upstream.drop()
-            backend.note_failure()
+            upstream.drop()
             return False
         return True
 
     def connect_failed(self) -> None:
         """The connection was refused, or not made in time."""
         self._release(reusable=False)
-        assert self.backend is not None  # noqa: S101 - it was tried
         self.backend.note_failure()
         self._try_next()
 
     def send_request(self) -> None:
         """Send head and what is there of the body. Raises `Broken`."""
-        request, client = self.request, self._client
-        assert self.upstream is not None  # noqa: S101 - it is connected
-        line = b"%s %s HTTP/1.1\r\n" % (request.method, request.target)
-        is_sent = self.upstream.write(line + self._lines + self._at_hand)
+        request, client, upstream = self.request, self._client, self.upstream
+        assert upstream is not None  # noqa: S101 - it is connected
+        is_sent = upstream.write(
+            b"%b %b HTTP/1.1\r\n%b%b" % (request.method, request.target, self._lines, self._at_hand)
+        )
         if not self.is_uploading:
-            client.due_in(self.route.first_byte_seconds)
+            client.due = self._service.now + self.route.first_byte_seconds
             return
         client.due_in(self._service.limits.body_timeout)
         if request.expects_continue and not self._at_hand:
@@ -178,17 +144,11 @@ class Exchange:
 
     def take_body(self, data: bytes) -> bytes:
         """Send more of the client's body; gives what came after it. Raises `Refused`."""
-        rest = b""
-        if self.upload_chunks is not None:
-            out = self._framed_upload(data)
-            rest = self._after_chunks()
-        else:
-            out = data[: self.upload_left]
-            rest = data[self.upload_left :]
-            self.upload_left -= len(out)
-            self.bytes_in += len(out)
-        self._at_hand = b""
-        self._lines = b""
+        upload = self.upload
+        assert upload is not None  # noqa: S101 - who calls has looked
+        out, rest = upload.feed(data)
+        # From here on the request cannot be sent again.
+        self._at_hand = self._lines = b""
         try:
             if out and self.upstream is not None and not self.upstream.write(out):
                 self._client.pause()
@@ -196,25 +156,21 @@ class Exchange:
             # The backend reads no more; its answer, which may say why, may still come.
             self._client.pause()
             return rest
-        self._uploaded()
+        self._uploaded(upload)
         return rest
 
-    def _uploaded(self) -> None:
-        if self.is_uploading:
+    def _uploaded(self, upload: Upload) -> None:
+        if not upload.is_done:
             self._client.due_in(self._service.limits.body_timeout)
-            self._splice_upload()
+            self._splice_upload(upload)
         elif self.response is None:
             self._client.due_in(self.route.first_byte_seconds)
 
-    def _splice_upload(self) -> None:
+    def _splice_upload(self, upload: Upload) -> None:
         upstream, client = self.upstream, self._client
-        if self.upload_left < _splice_from() or client.is_tls or upstream is None or upstream.is_blocked or self.splice:
+        if upload.left < splice.SHORTEST or client.is_tls or upstream is None or upstream.is_blocked or self.splice:
             return
-        try:
-            self.splice = Splice(self._service.pipes, client, upstream, self.upload_left)
-        except OSError:
-            return
-        self.upload_left = self.splice.left
+        self.splice = self._service.splice(client, upstream, upload.left)
 
     def upstream_drained(self) -> None:
         """The backend takes more."""
@@ -225,38 +181,35 @@ class Exchange:
 
     def splice_more(self) -> None:
         """Let the kernel move more of a long body."""
-        splice = self.splice
-        assert splice is not None  # noqa: S101 - who calls has looked
-        is_upload = splice.source is self._client
+        moving = self.splice
+        assert moving is not None  # noqa: S101 - who calls has looked
+        is_upload = moving.source is self._client
         try:
-            came = splice.move()
+            came = moving.move()
         except Ended:
             self.client_left() if is_upload else self.upstream_ended()
-            return
         except OSError:
-            self._splice_broken(splice, is_upload)
-            return
-        if is_upload:
-            self._spliced_upload(splice, came)
-        elif self._answering is not None:
-            self._answering.spliced(came, splice)
+            if is_upload:
+                # Either side may be the one; the backend's answer, which may say why, may still come.
+                self.end_splice()
+                self._client.pause()
+            else:
+                self.cut()
+        else:
+            self._spliced(moving, came, is_upload)
 
-    def _spliced_upload(self, splice: Splice, came: int) -> None:
-        self.bytes_in += came
-        self.upload_left = splice.left
-        if splice.is_done:
+    def _spliced(self, moving: Splice, came: int, is_upload: bool) -> None:
+        if not is_upload:
+            if self._answering is not None:
+                self._answering.spliced(came, moving)
+            return
+        upload = self.upload
+        assert upload is not None  # noqa: S101 - its body is what was moved
+        upload.moved(came)
+        if moving.is_done:
             self.end_splice()
             self._client.resume()
-        self._uploaded()
-
-    def _splice_broken(self, splice: Splice, is_upload: bool) -> None:
-        if not is_upload:
-            self.cut()
-            return
-        # Either side may be the one; the backend's answer, which may say why, may still come.
-        self.upload_left = max(1, splice.left)
-        self.end_splice()
-        self._client.pause()
+        self._uploaded(upload)
 
     def end_splice(self) -> None:
         """The kernel has no more to move."""
@@ -268,19 +221,53 @@ class Exchange:
 
     def take_answer(self, data: bytes) -> None:
         """What the backend sends. Raises `Broken` when the client is gone."""
-        if self.is_tunnel:
-            self._tunnel_to_client(data)
-        elif self._answering is not None:
+        if self._answering is not None:
             self._answering.take(data)
+        elif self.is_tunnel:
+            self._tunnel_to_client(data)
+        elif not self._received and self._take_whole(data):
+            return
         else:
             self._take_head(self._received + data if self._received else data)
 
+    def _take_whole(self, data: bytes) -> bool:
+        """The usual case in as few steps as can be: a whole answer with a length, passed on as it is."""
+        end = data.find(b"\r\n\r\n")
+        response = self._service.responses.known(data[:end])
+        if response is None or len(data) - end - 4 != response.whole_length or not self.route.is_verbatim:
+            return False
+        request, client = self.request, self._client
+        if request.method == b"HEAD" or request.is_http_10 or (self.upload is not None and not self.upload.is_done):
+            return False
+        self.response = response
+        self.status = response.status
+        keeps = request.keeps_alive and not self._service.is_stopping
+        if keeps and response.is_verbatim:
+            client.write(data)
+        else:
+            client.write((response.whole_head if keeps else response.last_head) + data[end + 4 :])
+        client.bytes_out = response.whole_length
+        upstream = self.upstream
+        assert upstream is not None  # noqa: S101 - it has just spoken
+        backend = self.backend
+        backend.in_flight -= 1
+        if backend.seen != "healthy" or backend.failures:
+            backend.note_success()
+        self.upstream = None
+        upstream.rest()
+        if keeps:
+            client.exchange_ended_well(self)
+        else:
+            client.exchange_ended(keeps=False, has_unread=False)
+        return True
+
     def _take_head(self, data: bytes) -> None:
+        most = self._service.limits.max_head_bytes
         while True:
             end = data.find(b"\r\n\r\n")
-            if end < 0 or end > self._service.limits.max_head_bytes:
+            if end < 0 or end > most:
                 self._received = data
-                if len(data) > self._service.limits.max_head_bytes or not b"HTTP/1.".startswith(data[:7]):
+                if len(data) > most or not data.startswith(b"HTTP/1."[: len(data)]):
                     self._fail()
                 return
             try:
@@ -309,15 +296,13 @@ class Exchange:
     def _begin_answer(self, response: ResponseHead, data: bytes, at: int) -> None:
         self.response = response
         self.status = response.status
-        backend = self.backend
-        if backend is not None:
-            backend.note_success()
+        self.backend.note_success()
         self._client.due_in(self._service.limits.stream_timeout)
         self._answering = Answering(self, self._client, response)
         self._answering.begin(data, at)
 
     def _begin_tunnel(self, response: ResponseHead, data: bytes) -> None:
-        upgrade = self.request.upgrade
+        upgrade, client = self.request.upgrade, self._client
         if not upgrade or response.upgrade != upgrade.lower():
             # Switching that nobody asked for.
             self._fail()
@@ -325,25 +310,22 @@ class Exchange:
         self.response = response
         self.status = 101
         self.is_tunnel = True
-        lines = b"Connection: Upgrade\r\nUpgrade: %s\r\n\r\n" % upgrade
-        early, self._client.buffer = self._client.buffer, b""
-        self._client.due_in(self._service.limits.stream_timeout)
-        self._client.resume()
-        self._client.write(response.start + lines)
-        if data:
-            self._tunnel_to_client(data)
+        early, client.buffer = client.buffer, b""
+        client.resume()
+        client.write(response.start + b"Connection: Upgrade\r\nUpgrade: %s\r\n\r\n" % upgrade)
+        self._tunnel_to_client(data)
         if early:
             self.tunnel_to_backend(early)
 
     def _tunnel_to_client(self, data: bytes) -> None:
         self._client.due_in(self._service.limits.stream_timeout)
-        if not self._client.write(data) and self.upstream is not None:
-            self.upstream.pause()
         self._client.bytes_out += len(data)
+        if data and not self._client.write(data) and self.upstream is not None:
+            self.upstream.pause()
 
     def tunnel_to_backend(self, data: bytes) -> None:
         """Bytes of the client after the switch. Raises `Broken`."""
-        self.bytes_in += len(data)
+        self.tunnelled += len(data)
         self._client.due_in(self._service.limits.stream_timeout)
         if self.upstream is not None and not self.upstream.write(data):
             self._client.pause()
@@ -395,21 +377,19 @@ class Exchange:
 
     def _no_answer(self) -> None:
         """It ended before a word: a kept-alive connection just closed, so what may be asked again is (once)."""
-        upstream, backend = self.upstream, self.backend
-        was_used = upstream is not None and upstream.was_used
-        may_repeat = was_used and self._lines and not (self._received or self._interims) and not self.is_uploading
-        if may_repeat and backend is not None and self.request.method in _REPEATABLE:
+        was_used = self.upstream is not None and self.upstream.was_used
+        was_silent = not (self._received or self._interims)
+        if was_used and was_silent and self._lines and not self.is_uploading and self.request.method in _REPEATABLE:
             self._release(reusable=False)
-            backend.close_idle()
-            self._backends = [backend, *self._backends]
+            self.backend.close_idle()
+            self._backends = [self.backend, *self._backends]
             self._try_next()
-            return
-        self._fail()
+        else:
+            self._fail()
 
     def _fail(self) -> None:
         """The backend gave no valid answer."""
-        if self.backend is not None:
-            self.backend.note_failure()
+        self.backend.note_failure()
         self._release(reusable=False)
         self._answer_failure()
 
@@ -437,10 +417,6 @@ class Exchange:
         else:
             self.cut()
 
-    def tunnel_half_closed(self) -> None:
-        """The backend's end of a tunnel has been passed on; the client may still talk."""
-        self._client.resume()
-
     def client_left(self) -> None:
         """The client is gone; nobody needs the answer."""
         self._release(reusable=False)
@@ -454,16 +430,7 @@ class Exchange:
         if upstream is not None and upstream.is_connecting:
             self.timed_out = True
             self.connect_failed()
-        elif self.response is not None:
-            self.cut()
-        elif self.is_uploading and not (upstream is not None and upstream.is_blocked):
+        elif self.response is None and self.is_uploading and not (upstream is not None and upstream.is_blocked):
             self.refuse(Refused(408, "The request's body did not come in time."))
         else:
-            self.timed_out = True
-            self._fail()
-
-
-def _splice_from() -> int:
-    from proxy import splice
-
-    return splice.SHORTEST
+            self.cut_off()

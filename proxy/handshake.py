@@ -53,7 +53,6 @@ class Handshake:
         else:
             self._end()
             client.begin()
-            client.on_readable_now()
 
     def _wait(self, events: int) -> None:
         if self._watcher.events != events:

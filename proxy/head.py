@@ -282,6 +282,9 @@ class ResponseHead:
 
     `start` holds the status line and the end-to-end fields, `framing` the Content-Length line or nothing; `length` is
     None without one. `is_verbatim`: both together are just what the backend sent.
+
+    `whole_head` is the head up to its end for a client that keeps its connection, `last_head` for one that does not,
+    and `whole_length` the size of a body that may follow it as it is; -1 where there is more to look at.
     """
 
     __slots__ = (
@@ -290,10 +293,13 @@ class ResponseHead:
         "is_http_10",
         "is_verbatim",
         "keeps_alive",
+        "last_head",
         "length",
         "start",
         "status",
         "upgrade",
+        "whole_head",
+        "whole_length",
     )
 
     def __init__(self, head: bytes, most_fields: int) -> None:
@@ -311,6 +317,10 @@ class ResponseHead:
         self.upgrade = found.upgrades[0].lower() if len(found.upgrades) == 1 and b"upgrade" in options else b""
         self.start = b"HTTP/1.1 %s %s\r\n%s" % (match.group(2), match.group(3) or b"", found.kept)
         self.framing = b"Content-Length: %d\r\n" % self.length if self.length is not None else b""
+        self.whole_head = self.start + self.framing + b"\r\n"
+        self.last_head = self.start + self.framing + b"Connection: close\r\n\r\n"
+        is_usual = self.status >= 200 and self.status not in (204, 304) and self.keeps_alive
+        self.whole_length = self.length if is_usual and self.length is not None else -1
         self.is_verbatim = sorted(head.split(b"\r\n")) == sorted((self.start + self.framing)[:-2].split(b"\r\n"))
 
     @property
@@ -338,6 +348,10 @@ class ResponseParser:
     def __init__(self, most_fields: int = 1000) -> None:
         self._most_fields = most_fields
         self._remembered: dict[bytes, ResponseHead] = {}
+
+    def known(self, head: bytes) -> ResponseHead | None:
+        """The response's head if it was parsed before."""
+        return self._remembered.get(head)
 
     def parse(self, head: bytes) -> ResponseHead:
         """Parse a response's head, given without the empty line that ends it. Raises `Malformed`."""

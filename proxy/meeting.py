@@ -60,13 +60,13 @@ class Meeting:
             client.answer(self.request, None, _PAUSED, 5)
         else:
             Meeting(client, self.request, route).begin()
-        client.take()
+        client.go_on_taking()
 
     def give_up(self) -> None:
         """It has waited for too long."""
         self._let_go()
         self._client.answer(self.request, self.route, _PAUSED, 5)
-        self._client.take()
+        self._client.go_on_taking()
 
     def _let_go(self) -> None:
         self._client.held = None

@@ -21,13 +21,14 @@ _PAUSED_SECONDS = 30.0
 class Routed:
     """Where the requests of a host and path prefix go, and what they meet on the way.
 
-    `is_plain`: nothing but backends, so a request needs no look at its policies.
+    `is_plain`: nothing but backends, so a request needs no look at its policies; `is_verbatim`: answers go on as they
+    came.
     """
 
     __slots__ = (
         "_slots", "_turn", "app", "compresses", "counters", "first_byte_seconds", "gates", "health", "host", "is_least",
-        "is_plain", "max_body_bytes", "paused_seconds", "policy", "prefix", "rewrite", "sticky", "strips",
-        "unavailable",
+        "is_plain", "is_verbatim", "max_body_bytes", "paused_seconds", "policy", "prefix", "rewrite", "sticky",
+        "strips", "unavailable",
     )  # fmt: skip
 
     def __init__(self, host: str, prefix: str, backends: list[tuple[Backend, int]], policy: Mapping[str, Any]) -> None:
@@ -49,7 +50,7 @@ class Routed:
         self.paused_seconds = 0.0
         self.health: Mapping[str, Any] = {}
         self.counters = Counters()
-        self.is_plain = False
+        self.is_plain = self.is_verbatim = False
 
     def settle(self, limits: Limits) -> None:
         """Take over what has a default for all routes."""
@@ -60,6 +61,7 @@ class Routed:
             self._pause(policy["paused"])
         health = policy.get("health")
         self.health = health if isinstance(health, dict) else {}
+        self.is_verbatim = self.rewrite is None and not self.compresses and not self.sticky
         self.is_plain = not (self.gates or self.strips or self.paused_seconds or self.sticky or self.max_body_bytes)
 
     def _pause(self, value: object) -> None:

@@ -60,6 +60,7 @@ class Listener:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
         self._server = server
         self.sock = sock
+        self._family = sock.family
         self._is_tls = is_tls
         self._watcher: Any = server.service.loop.io(sock.fileno(), _READ)
         self.is_resting = True
@@ -86,7 +87,8 @@ class Listener:
 
     def _accept(self) -> bool:
         try:
-            sock, address = self.sock.accept()
+            # As `accept` does, but without asking for the family and kind that are the listener's.
+            descriptor, address = self.sock._accept()  # type: ignore[attr-defined]
         except BlockingIOError:
             return False
         except OSError as error:
@@ -96,6 +98,7 @@ class Listener:
                 return False
             # It ended before we came to it.
             return True
+        sock = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
         self._server.welcome(sock, address[0], self._is_tls)
         return True
 
@@ -180,8 +183,6 @@ class Server:
     def _begin(self, client: Client) -> None:
         if not client.is_tls:
             client.begin()
-            # The first bytes are there already, or the listener would not have woken us.
-            client.on_readable_now()
         elif self._certificates is not None:
             Handshake(client, self._certificates.default)
 

@@ -12,7 +12,7 @@ from proxy.forwarded import Forwarder
 from proxy.head import RequestParser, ResponseParser
 from proxy.limits import Limits
 from proxy.route import RouteCompiler
-from proxy.splice import Pipes
+from proxy.splice import Pipes, Splice
 from proxy.table import RouteTable
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.exchange import Exchange
     from proxy.head import RequestHead
     from proxy.route import Routed
+    from proxy.wire import Wire
 
 
 class Service:
@@ -38,6 +39,8 @@ class Service:
         self.pipes = Pipes()
         self.clients: set[Client] = set()
         self.held: set[Client] = set()
+        # Served without being registered for reading yet.
+        self.unwatched: list[Client] = []
         # Coarse: the sweep sets it.
         self.now = time.monotonic()
         self.is_stopping = False
@@ -56,6 +59,13 @@ class Service:
         for client in list(self.held):
             if client.held is not None:
                 client.held.again()
+
+    def splice(self, source: Wire, target: Wire, length: int) -> Splice | None:
+        """Have the kernel move a long body; None when no more files may be opened, so that it is copied."""
+        try:
+            return Splice(self.pipes, source, target, length)
+        except OSError:
+            return None
 
     def forget(self, client: Client) -> None:
         """A connection has ended."""
@@ -79,6 +89,9 @@ class Service:
     def sweep(self) -> None:
         """Once in a while: end what is overdue."""
         now = self.now = time.monotonic()
+        unwatched, self.unwatched = self.unwatched, []
+        for client in unwatched:
+            client.watch()
         for client in [client for client in self.clients if client.due <= now]:
             client.overdue()
         overdue = self.backends.overdue()

@@ -48,13 +48,22 @@ class Upstream(Wire):
 
     def on_readable(self) -> None:
         exchange = self.exchange
-        if exchange is None:
-            # Its end, or bytes that nobody asked for.
-            self.leave()
-            return
-        if exchange.splice is not None and exchange.splice.source is self:
-            exchange.splice_more()
-            return
+        try:
+            if exchange is None:
+                # Its end, or bytes that nobody asked for.
+                self.leave()
+            elif exchange.splice is not None and exchange.splice.source is self:
+                exchange.splice_more()
+            else:
+                self._read(exchange)
+        except Broken:
+            # Only the client was written to.
+            if exchange is not None:
+                exchange.client_left()
+        except Exception:
+            self.crashed()
+
+    def _read(self, exchange: Exchange) -> None:
         try:
             data = self.recv(HEAD_PIECE if exchange.response is None else BODY_PIECE)
         except WOULD_BLOCK:
@@ -82,7 +91,10 @@ class Upstream(Wire):
             exchange.connect_failed()
         else:
             self.resume()
-            exchange.send_request()
+            try:
+                exchange.send_request()
+            except Broken:
+                exchange.connect_failed()
 
     def on_broken(self) -> None:
         if self.exchange is not None:
@@ -97,7 +109,8 @@ class Upstream(Wire):
         backend = self.backend
         if backend.departed is None and len(backend.idle) < MOST_IDLE:
             backend.idle.append(self)
-            self.resume()
+            if not self.is_reading:
+                self.resume()
         else:
             self.close()
 

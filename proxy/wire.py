@@ -38,7 +38,7 @@ class Wire:
         self.sock = sock
         self.recv: Callable[[int], bytes] = sock.recv
         self.send: Callable[[Any], int] = sock.send
-        self._reader = loop.io(sock.fileno(), READ)
+        self._reader: Any = None
         self._writer: Any = None
         self._out: list[Any] | None = None
         self.is_reading = False
@@ -80,7 +80,7 @@ class Wire:
         except Broken:
             self.on_broken()
         except Exception:
-            self._crashed()
+            self.crashed()
 
     def _flush(self) -> bool:
         while self._out:
@@ -108,17 +108,12 @@ class Wire:
         """Read again."""
         if not self.is_reading and self.is_open:
             self.is_reading = True
-            self._reader.start(self._on_readable)
+            if self._reader is None:
+                self._reader = self._loop.io(self.sock.fileno(), READ)
+            self._reader.start(self.on_readable)
 
-    def _on_readable(self) -> None:
-        try:
-            self.on_readable()
-        except Broken:
-            self.on_broken()
-        except Exception:
-            self._crashed()
-
-    def _crashed(self) -> None:
+    def crashed(self) -> None:
+        """Log what nobody foresaw, and close; to be called where it was caught."""
         # One connection's trouble must never be another's.
         log.exception("A connection failed")
         with contextlib.suppress(Exception):
@@ -135,11 +130,10 @@ class Wire:
         if not self.is_open:
             return
         self.is_open = self.is_reading = False
-        self._reader.stop()
-        self._reader.close()
-        if self._writer is not None:
-            self._writer.stop()
-            self._writer.close()
+        for watcher in (self._reader, self._writer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
         self._out = None
         if resets:
             with contextlib.suppress(OSError):
@@ -148,7 +142,7 @@ class Wire:
         self.on_closed()
 
     def on_readable(self) -> None:
-        """There is something to read, or the other side has ended."""
+        """There is something to read, or the other side has ended; must let no exception out."""
         raise NotImplementedError
 
     def on_drained(self) -> None:

@@ -72,6 +72,21 @@ class Proxy:
     base_domain: str = "localhost"
     workers: int = 1
     trusted_proxies: list[str] = field(default_factory=list)
+    proxy_protocol: bool = False
+    header_timeout: int = 15
+    idle_timeout: int = 75
+    body_timeout: int = 60
+    connect_timeout: int = 5
+    first_byte_timeout: int = 60
+    stream_timeout: int = 3600
+    max_head_bytes: int = 32768
+    max_fields: int = 200
+    max_request_line: int = 16384
+    max_body_bytes: int = 0
+    max_connections: int = 10000
+    max_connections_per_client: int = 2048
+    access_log: str = ""
+    access_log_format: str = "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +108,13 @@ class Webhooks:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """Who may read `/metrics`: everybody when `public`, else whoever has a token."""
+
+    public: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Logging:
     """How much our own processes say: `debug`, `info`, `warning` or `error`."""
 
@@ -111,6 +133,7 @@ class Settings:
     proxy: Proxy = field(default_factory=Proxy)
     git: Git = field(default_factory=Git)
     webhooks: Webhooks = field(default_factory=Webhooks)
+    metrics: Metrics = field(default_factory=Metrics)
     logging: Logging = field(default_factory=Logging)
     explicit: frozenset[str] = frozenset()
 
@@ -272,10 +295,39 @@ def _check(settings: Settings) -> None:
         section, _, key = name.partition(".")
         if getattr(getattr(settings, section), key) < 1:
             raise Misconfigured(f"{name} must be at least 1.")
-    if settings.proxy.workers != 1:
-        raise Misconfigured("proxy.workers must be 1: more proxy processes come in a later version.")
+    _check_proxy(settings.proxy)
     if server.external_url and not server.external_url.startswith(("http://", "https://")):
         raise Misconfigured("server.external_url must start with http:// or https://.")
+
+
+# The least and the most of each number; what waits for visitors or apps is in seconds.
+_PROXY_BOUNDS = {
+    "header_timeout": (1, 3600),
+    "idle_timeout": (1, 86400),
+    "body_timeout": (1, 86400),
+    "connect_timeout": (1, 3600),
+    "first_byte_timeout": (1, 86400),
+    "stream_timeout": (1, 604800),
+    "max_head_bytes": (1024, 1048576),
+    "max_fields": (10, 10000),
+    "max_request_line": (256, 1048576),
+    "max_body_bytes": (0, 2**50),
+    "max_connections": (1, 1000000),
+    "max_connections_per_client": (0, 1000000),
+}
+
+
+def _check_proxy(proxy: Proxy) -> None:
+    if proxy.workers != 1:
+        raise Misconfigured("proxy.workers must be 1: more proxy processes come in a later version.")
+    for key, (least, most) in _PROXY_BOUNDS.items():
+        if not least <= getattr(proxy, key) <= most:
+            raise Misconfigured(f"proxy.{key} must be {least} to {most}, not {getattr(proxy, key)}.")
+    if proxy.max_request_line > proxy.max_head_bytes:
+        raise Misconfigured("proxy.max_request_line must be at most proxy.max_head_bytes, of which it is a part.")
+    if proxy.proxy_protocol and not proxy.trusted_proxies:
+        raise Misconfigured("proxy.proxy_protocol needs proxy.trusted_proxies: only those may say who a visitor is.")
+    _one_of("proxy.access_log_format", proxy.access_log_format, ("json", "combined"))
 
 
 def _one_of(key: str, value: str, words: tuple[str, ...]) -> None:

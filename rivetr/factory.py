@@ -60,7 +60,7 @@ def _open_database(app: Flask) -> None:
 
 
 # Paths whose callers are programs; everybody else gets a page.
-_PROGRAM_PATHS = ("/api/", "/webhooks/", "/health")
+_PROGRAM_PATHS = ("/api/", "/webhooks/", "/health", "/metrics")
 
 
 def _answer(error: Exception) -> ResponseReturnValue:

@@ -13,6 +13,7 @@ def register_views() -> None:
         deployments,
         env_vars,
         health,
+        metrics,
         openapi,
         routes,
         streams,

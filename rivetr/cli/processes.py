@@ -46,7 +46,24 @@ def proxy_arguments(settings: config.Settings) -> list[str]:
         "--log-level", settings.logging.level,
         *_tls_arguments(settings),
         *trusted,
+        *_tuning(settings.proxy),
     ]  # fmt: skip
+
+
+# Settings whose option has the same name.
+_TUNABLE = (
+    "header_timeout", "idle_timeout", "body_timeout", "connect_timeout", "first_byte_timeout", "stream_timeout",
+    "max_head_bytes", "max_fields", "max_request_line", "max_body_bytes", "max_connections",
+    "max_connections_per_client", "access_log", "access_log_format",
+)  # fmt: skip
+
+
+def _tuning(proxy: config.Proxy) -> list[str]:
+    """Options for what differs from the proxy's own defaults, which are ours too."""
+    defaults = config.Proxy()
+    changed = [name for name in _TUNABLE if getattr(proxy, name) != getattr(defaults, name)]
+    options = [part for name in changed for part in (f"--{name.replace('_', '-')}", str(getattr(proxy, name)))]
+    return options + (["--proxy-protocol"] if proxy.proxy_protocol else [])
 
 
 def _tls_arguments(settings: config.Settings) -> list[str]:

@@ -2,8 +2,9 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -14,6 +15,12 @@ from rivetr import config
 from rivetr.db import session
 from rivetr.errors import SwitchFailed
 from rivetr.models import App, Deployment, ManualRoute
+
+# What proxies count, for those who may not import their package.
+Minute = contract.Minute
+Traffic = contract.Traffic
+LATENCY_BOUNDS = contract.LATENCY_BOUNDS
+quantile = contract.quantile
 
 # Between two looks at what the proxies acknowledged; adopting takes about a millisecond.
 _LOOK_SECONDS = 0.005
@@ -111,6 +118,36 @@ def backend_states() -> list[contract.BackendState]:
     """How the proxies see their backends."""
     with _files() as (_, state):
         return contract.backend_states(state)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the proxies say of themselves now; `backends` and `processes` are of live ones only."""
+
+    backends: tuple[contract.BackendState, ...]
+    processes: tuple[contract.ProcessState, ...]
+    traffic: tuple[contract.Traffic, ...] = ()
+    minutes: tuple[contract.Minute, ...] = ()
+
+
+def totals() -> Report:
+    """Every route's counters, summed over all proxies that ever ran on this file."""
+    with _files() as (_, state):
+        return Report(*_live_states(state), traffic=tuple(contract.traffic(state)))
+
+
+def recent(since_minute: int, hosts: Sequence[str]) -> Report:
+    """What the routes of `hosts` did minute by minute."""
+    with _files() as (_, state):
+        return Report(*_live_states(state), minutes=tuple(contract.minutes(state, since_minute, hosts)))
+
+
+def _live_states(
+    state: sqlite3.Connection,
+) -> tuple[tuple[contract.BackendState, ...], tuple[contract.ProcessState, ...]]:
+    alive = {worker.pid for worker in contract.wake(state, config.current().routes_database)}
+    backends = tuple(each for each in contract.backend_states(state) if each.pid in alive)
+    return backends, tuple(each for each in contract.processes(state) if each.pid in alive)
 
 
 def wait_adopted_if_alive(generation: int, timeout_seconds: float = 1) -> bool:

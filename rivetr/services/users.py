@@ -64,7 +64,7 @@ def check_setup_code(code: str) -> None:
     """Raises `Forbidden` unless `code` may make the first account now."""
     stored = session().get(Setting, _SETUP_SETTING)
     if stored is None or any_exists() or not crypto.same(stored.value, crypto.hash_token(code)):
-        raise Forbidden("This set-up link is used or wrong: the newest one stands where Rivetr was started.")
+        raise Forbidden("This set-up link is used or wrong: sign in, or open the newest link where Rivetr was started.")
 
 
 def set_up(code: str, values: Mapping[str, Any]) -> User:

@@ -13,13 +13,24 @@ MAX_MEMORY = 2**40
 
 def memory_bytes(text: str) -> int:
     """`512m`, `256mb`, `1g` in bytes. Raises `ValueError` with a sentence."""
-    match = _MEMORY.fullmatch(text.strip())
-    if not match:
-        raise ValueError("must be an amount such as 512m or 1g")
-    amount = int(match[1]) * _UNITS[(match[2] or "").lower()[:1]]
+    amount = byte_count(text)
     if not MIN_MEMORY <= amount <= MAX_MEMORY:
         raise ValueError("must be at least 6m and at most 1024g")
     return amount
+
+
+def byte_count(text: str) -> int:
+    """`10m`, `512k`, `1048576` in bytes. Raises `ValueError` with a sentence."""
+    match = _MEMORY.fullmatch(text.strip())
+    if not match:
+        raise ValueError("must be an amount such as 512m or 1g")
+    return int(match[1]) * _UNITS[(match[2] or "").lower()[:1]]
+
+
+def shortest(count: int) -> str:
+    """A number of bytes in the largest unit that says it exactly; `byte_count` reads it."""
+    unit = next(unit for unit in ("g", "m", "k", "") if count % _UNITS[unit] == 0)
+    return f"{count // _UNITS[unit]}{unit}" if count else "0"
 
 
 def cpus(text: str) -> float:

@@ -12,4 +12,4 @@ blueprint.before_request(session.require_sign_in)
 
 def register_views() -> None:
     """Import the modules whose views register themselves on the blueprint."""
-    from rivetr.web import accounts, apps, deployments, env_vars, headers  # noqa: F401
+    from rivetr.web import accounts, apps, deployments, env_vars, headers, traffic  # noqa: F401

@@ -36,7 +36,14 @@ def set_up() -> ResponseReturnValue:
 def sign_in() -> ResponseReturnValue:
     if current_user.is_authenticated:
         return redirect(_safe_next(), 303)
-    return render_template("accounts/sign_in.html", next=_safe_next(), email="", problem=None)
+    return _sign_in_page("", None)
+
+
+def _sign_in_page(email: str, problem: str | None) -> str:
+    has_people = users.any_exists()
+    return render_template(
+        "accounts/sign_in.html", next=_safe_next(), email=email, problem=problem, has_people=has_people
+    )
 
 
 @blueprint.post("/login")
@@ -50,10 +57,7 @@ def signing_in() -> ResponseReturnValue:
         if not isinstance(error, Invalid | Unauthenticated) and error.status != 429:
             raise
         problem = "Give an e-mail address and a password." if isinstance(error, Invalid) else error.message
-        response = make_response(
-            render_template("accounts/sign_in.html", next=_safe_next(), email=form.get("email", ""), problem=problem),
-            error.status,
-        )
+        response = make_response(_sign_in_page(form.get("email", ""), problem), error.status)
         if error.status == 429:
             response.headers["Retry-After"] = "60"
         return response

@@ -1,8 +1,9 @@
 """Pages about apps."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from flask import request, url_for
+from flask import Response, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rivetr import config
@@ -12,7 +13,7 @@ from rivetr.services import apps, deployments, env_vars
 from rivetr.services.paging import Window
 from rivetr.specs.app import AppSpec
 from rivetr.specs.parsing import from_form, parse
-from rivetr.web import blueprint, htmx
+from rivetr.web import blueprint, htmx, rules, traffic
 from rivetr.web.session import actor
 
 _NEW = {
@@ -22,8 +23,19 @@ _NEW = {
 _RECENT = 10
 
 
+def _form(page: str, status: int, app: App | None, values: Mapping[str, Any], fields: dict[str, str]) -> Response:
+    base_domain = config.current().proxy.base_domain
+    return htmx.render(page, "apps/_form.html", status, app=app, values=values, fields=fields, base_domain=base_domain)
+
+
 def _summary(app: App) -> dict[str, Any]:
-    return {"app": app, "state": apps.state(app), "url": apps.url(app), "latest": deployments.latest(app.id)}
+    return {
+        "app": app,
+        "state": apps.state(app),
+        "url": apps.url(app),
+        "hold": apps.hold(app),
+        "latest": deployments.latest(app.id),
+    }
 
 
 @blueprint.get("/")
@@ -34,7 +46,7 @@ def list_apps() -> ResponseReturnValue:
 
 @blueprint.get("/apps/new")
 def new_app() -> ResponseReturnValue:
-    return htmx.render("apps/new.html", "apps/_form.html", values=_NEW, fields={}, app=None)
+    return _form("apps/new.html", 200, None, _NEW, {})
 
 
 @blueprint.post("/apps/new")
@@ -42,9 +54,7 @@ def create_app() -> ResponseReturnValue:
     try:
         app = apps.create(actor(), parse(AppSpec(), from_form(AppSpec(), request.form)))
     except (Invalid, Conflict) as error:
-        return htmx.render(
-            "apps/new.html", "apps/_form.html", error.status, values=request.form, fields=_complaints(error), app=None
-        )
+        return _form("apps/new.html", error.status, None, request.form, _complaints(error))
     deployment = deployments.deploy(actor(), app.id, None)
     return htmx.go_to(url_for("web.show_deployment", id=deployment.id))
 
@@ -68,15 +78,28 @@ def show_app(name: str) -> ResponseReturnValue:
         hosts=[config.current().app_url(host) for host in app.hosts(config.current().proxy.base_domain)],
         fields={},
         values={},
+        # The overview asks anew without it: the traffic's own fragment does that for itself.
+        **({} if htmx.is_fragment_request() else traffic.panel(app)),
     )
 
 
 @blueprint.get("/apps/<name>/settings")
 def edit_app(name: str) -> ResponseReturnValue:
-    app = apps.get(actor(), name)
+    return htmx.render("apps/settings.html", "apps/_form.html", **settings_of(apps.get(actor(), name)))
+
+
+def settings_of(app: App) -> dict[str, Any]:
+    """What the settings page shows: a form for the app, another one for its traffic's rules."""
     values = {field: getattr(app, field) for field in _EDITABLE}
     values["domain"] = app.domains[0].host if app.domains else ""
-    return htmx.render("apps/settings.html", "apps/_form.html", values=values, fields={}, app=app)
+    return {
+        "app": app,
+        "values": values,
+        "fields": {},
+        "base_domain": config.current().proxy.base_domain,
+        "rules": rules.shown(app.policy),
+        "rule_fields": {},
+    }
 
 
 _EDITABLE = (
@@ -95,10 +118,20 @@ def change_app(name: str) -> ResponseReturnValue:
             del changes["webhook_secret"]
         app = apps.update(actor(), app.id, parse(AppSpec(), changes, partial=True))
     except (Invalid, Conflict) as error:
-        complaints = _complaints(error)
-        return htmx.render(
-            "apps/settings.html", "apps/_form.html", error.status, values=request.form, fields=complaints, app=app
-        )
+        context = {**settings_of(app), "values": request.form, "fields": _complaints(error)}
+        return htmx.render("apps/settings.html", "apps/_form.html", error.status, **context)
+    return htmx.go_to(url_for("web.show_app", name=app.name))
+
+
+@blueprint.post("/apps/<name>/rules")
+def change_rules(name: str) -> ResponseReturnValue:
+    app = apps.get(actor(), name)
+    try:
+        changes = {"policy": rules.changes(request.form, app.policy)}
+        apps.update(actor(), app.id, parse(AppSpec(), changes, partial=True))
+    except Invalid as error:
+        context = {**settings_of(app), "rules": request.form, "rule_fields": rules.placed(error.fields)}
+        return htmx.render("apps/settings.html", "apps/_rules.html", error.status, **context)
     return htmx.go_to(url_for("web.show_app", name=app.name))
 
 

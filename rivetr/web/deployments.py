@@ -4,7 +4,7 @@ from flask import jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 
 from rivetr.errors import Invalid
-from rivetr.services import deployments
+from rivetr.services import apps, deployments
 from rivetr.web import blueprint, htmx
 from rivetr.web.session import actor
 
@@ -21,6 +21,7 @@ def show_deployment(id: str) -> ResponseReturnValue:
         status,
         deployment=deployment,
         app=deployment.app,
+        url=apps.url(deployment.app),
         stages=deployments.stages(id),
         lines=[] if htmx.is_fragment_request() else deployments.log_after(id, 0, 5000),
     )

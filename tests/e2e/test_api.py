@@ -4,12 +4,14 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import websocket
 
+from proxy import contract
 from tests.git_server import Repository
 from tests.instance import ADMIN_TOKEN, Instance, fetch, free_port, wait_for
 
@@ -114,6 +116,33 @@ def test_environment_variables_are_kept_and_secrets_never_given_back(rivetr: Ins
     assert rivetr.call("DELETE", f"{path}/MODE").status == 204
     assert rivetr.call("GET", f"{path}/MODE").status == 404
     assert rivetr.get(path)["items"] == [{"key": "TOKEN", "value": None, "is_secret": True}]
+
+
+def test_a_policy_is_kept_published_and_adopted(rivetr: Instance) -> None:
+    rivetr.create_app("ruled", URL)
+    changed = rivetr.call("PATCH", "/api/apps/ruled", {"policy": {"paused": {"limit_seconds": 5}, "compress": True}})
+    assert changed.status == 200
+    wanted = {"paused": {"limit_seconds": 5}, "compress": True}
+    assert rivetr.get("/api/apps/ruled")["policy"] == wanted
+    with (
+        closing(contract.open_routes(rivetr.data_dir / "routes.db", read_only=True)) as routes,
+        closing(contract.open_state(rivetr.data_dir / "proxy.db", read_only=True)) as state,
+    ):
+        found = contract.read(routes)
+        # No waiting: the proxy serves it when the answer comes.
+        assert [worker.adopted for worker in contract.workers(state)] == [found.generation]
+    (route,) = (route for route in found.routes if route.host == "ruled.localhost")
+    assert route.policy == {**wanted, "app": "ruled", "unavailable": "starting"}
+    assert rivetr.call("PATCH", "/api/apps/ruled", {"policy": {"compress": 1}}).status == 422
+    assert rivetr.call("PATCH", "/api/apps/ruled", {"policy": {"paused": None}}).json["policy"] == {"compress": True}
+
+
+def test_metrics_need_a_token_that_may_read(rivetr: Instance) -> None:
+    answer = rivetr.call("GET", "/metrics")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert 'rivetr_apps{state="running"}' in answer.text
+    refused = rivetr.call("GET", "/metrics", token=None)
+    assert (refused.status, refused.json["error"]["code"]) == (401, "unauthenticated")
 
 
 def test_a_route_made_by_hand_is_served_at_once_and_goes_when_removed(rivetr: Instance) -> None:

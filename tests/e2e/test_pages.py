@@ -2,11 +2,14 @@
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from proxy import contract
 from tests.git_server import Repository
 from tests.instance import Instance, fetch, running
 
@@ -35,6 +38,8 @@ def state(own: Instance, browser: Browser) -> str:
     context = browser.new_context()
     page = context.new_page()
     link = own.setup_link()
+    page.goto(f"http://localhost:{own.api_port}/")
+    expect(page.get_by_text("Nobody has an account here yet")).to_be_visible()
     page.goto(link)
     page.get_by_label("E-mail address").fill(EMAIL)
     page.get_by_label("Password").fill(PASSWORD)
@@ -73,6 +78,8 @@ def test_an_app_is_made_deployed_and_followed_to_its_end(own: Instance, page: Pa
     page.get_by_label("Git repository").fill(source.file_url)
     page.get_by_role("button", name="Make and deploy").click()
     expect(page.get_by_text("DNS label")).to_be_visible()
+    expect(page.get_by_label("Name")).to_be_focused()
+    expect(page.get_by_label("Webhook secret")).to_be_hidden()
     page.get_by_label("Name").fill("paged")
     page.get_by_role("button", name="Make and deploy").click()
     page.wait_for_url("**/deployments/*")
@@ -89,8 +96,28 @@ def test_an_app_is_made_deployed_and_followed_to_its_end(own: Instance, page: Pa
     assert "hush" not in page.content()
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("h1 .badge")).to_have_text("stopped")
+    expect(page.locator("tbody .badge")).to_have_text("stopped")
     page.get_by_role("button", name="Start", exact=True).click()
+    top = page.locator("pre.log").bounding_box()
     expect(page.locator("h1 .badge")).to_have_text("running", timeout=60_000)
+    expect(page.get_by_role("link", name="paged.localhost")).to_be_visible()
+    assert page.locator("pre.log").bounding_box() == top
+
+
+def test_an_open_page_follows_what_starts_elsewhere(own: Instance, page: Page, browser: Browser, state: str) -> None:
+    page.goto(f"{home(own)}/apps/paged")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("h1 .badge")).to_have_text("stopped")
+    expect(page.locator("[data-stream-state]")).to_be_empty()
+    context = browser.new_context(storage_state=state)
+    other = context.new_page()
+    other.goto(page.url)
+    other.get_by_role("button", name="Start", exact=True).click()
+    other.wait_for_url("**/deployments/*")
+    context.close()
+    page.get_by_role("link", name="Settings").focus()
+    expect(page.locator("[data-stream-state]")).to_have_text("live", timeout=60_000)
+    expect(page.get_by_role("link", name="Settings")).to_be_focused()
 
 
 def test_a_page_works_without_javascript(own: Instance, browser: Browser, state: str) -> None:
@@ -152,3 +179,96 @@ def test_guessing_passwords_is_slowed_down(own: Instance, state: str, browser: B
         page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("Too many tries")
     context.close()
+
+
+def count(own: Instance, host: str, requests: int, errors: int = 0) -> None:
+    """What a proxy counts in this minute."""
+    buckets = (0, 0, 0, requests, *(0,) * (len(contract.LATENCY_BOUNDS) - 4))
+    minute = contract.Minute(int(time.time()) // 60, host, "/", requests, errors, 0, buckets)
+    with closing(contract.open_state(own.data_dir / "proxy.db")) as state:
+        contract.add_minutes(state, [minute])
+
+
+def test_traffic_is_drawn_and_goes_on_while_its_table_stays_open(own: Instance, page: Page) -> None:
+    own.create_app("busy", "https://example.com/busy.git")
+    page.goto(f"{home(own)}/apps/busy")
+    panel = page.locator("#traffic")
+    expect(panel).to_contain_text("No requests yet")
+    height = panel.bounding_box()
+    count(own, "busy.localhost", 200, 50)
+    image = panel.get_by_role("img", name="Requests a minute")
+    expect(image).to_be_visible(timeout=10_000)
+    expect(image.locator("desc")).to_contain_text("200 requests in all, 50 of them failed")
+    assert height and (now := panel.bounding_box()) and abs(now["height"] - height["height"]) < 60
+    expect(panel.locator(".figures")).to_contain_text("25.0 %")
+    panel.get_by_text("Figures by minute").click()
+    count(own, "busy.localhost", 100)
+    expect(image.locator("desc")).to_contain_text("300 requests in all", timeout=10_000)
+    expect(panel.get_by_role("row").last).to_contain_text("300")
+
+
+def test_traffic_is_asked_for_only_while_it_is_seen(own: Instance, page: Page) -> None:
+    page.goto(f"{home(own)}/apps/busy")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_viewport_size({"width": 1440, "height": 120})
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(6000)
+    assert not [url for url in asked if url.endswith("/traffic")]
+    assert [url for url in asked if url.endswith("/apps/busy")]
+
+
+def test_traffic_shows_without_javascript(own: Instance, browser: Browser, state: str) -> None:
+    context = browser.new_context(storage_state=state, java_script_enabled=False)
+    page = context.new_page()
+    for path in ("/apps/busy", "/apps/busy/traffic"):
+        page.goto(home(own) + path)
+        expect(page.get_by_role("img", name="Requests a minute")).to_be_visible()
+        page.get_by_text("Figures by minute").click()
+        expect(page.locator("#traffic tbody tr").first).to_be_visible()
+    context.close()
+
+
+def test_rules_are_checked_by_field_saved_and_shown_as_states(own: Instance, page: Page) -> None:
+    own.create_app("ruled", "https://example.com/ruled.git")
+    page.goto(f"{home(own)}/apps/ruled/settings")
+    form = page.locator("#traffic-rules")
+    form.get_by_label("Pause").check()
+    form.get_by_label("Maintenance", exact=True).check()
+    form.get_by_label("Message").fill("Back at noon.")
+    form.get_by_label("User name").fill("ann")
+    form.get_by_label("Allowed addresses").fill("10.0.0.0/8, home")
+    form.get_by_label("Requests from one address").fill("100")
+    form.get_by_label("Largest upload").fill("10m")
+    form.get_by_role("button", name="Save rules").click()
+    expect(form.locator(".field.wrong .problem")).to_have_text(re.compile("'home' is no address"))
+    expect(form.get_by_label("Pause")).to_be_checked()
+    form.get_by_label("Allowed addresses").fill("10.1.0.0/16")
+    form.get_by_role("button", name="Save rules").click()
+    expect(form.locator(".field.wrong .problem")).to_have_text(re.compile("Has no password yet"))
+    form.get_by_label("Password for visitors").fill("hush hush")
+    form.get_by_role("button", name="Save rules").click()
+    page.wait_for_url("**/apps/ruled")
+    expect(page.locator("h1 .badge.maintenance")).to_be_visible()
+    assert own.get("/api/apps/ruled")["policy"] == {
+        "paused": {"limit_seconds": 30},
+        "maintenance": {"message": "Back at noon."},
+        "basic_auth": {"realm": "Restricted", "users": {"ann": None}},
+        "allow": ["10.1.0.0/16"],
+        "rate_limit": {"requests": 100, "seconds": 60},
+        "max_body_bytes": 10 * 2**20,
+    }
+    page.goto(f"{home(own)}/apps/ruled/settings")
+    expect(form.get_by_label("User name")).to_have_value("ann")
+    expect(form.get_by_label("Largest upload")).to_have_value("10m")
+    form.get_by_label("Maintenance", exact=True).uncheck()
+    form.get_by_label("User name").fill("")
+    form.get_by_role("button", name="Save rules").click()
+    page.wait_for_url("**/apps/ruled")
+    page.goto(home(own))
+    expect(page.locator(".card.app", has_text="ruled").locator(".badge.paused")).to_be_visible()
+    policy = own.get("/api/apps/ruled")["policy"]
+    assert "basic_auth" not in policy and "maintenance" not in policy
+    with closing(contract.open_routes(own.data_dir / "routes.db", read_only=True)) as routes:
+        (route,) = (route for route in contract.read(routes).routes if route.host == "ruled.localhost")
+    assert route.policy == {**policy, "app": "ruled", "unavailable": "starting"}

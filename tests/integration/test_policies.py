@@ -13,27 +13,17 @@ from sqlalchemy import delete
 from werkzeug.test import TestResponse
 
 from proxy import contract
-from rivetr import bootstrap, config, crypto, db, queue
-from rivetr.factory import create_app
+from rivetr import config, db
 from rivetr.models import App, Deployment, ManualRoute, Release
-from tests.instance import ADMIN_TOKEN
+from tests.integration.application import administrator, application
 
 URL = "https://example.com/x.git"
 
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """The web application of a fresh instance; what a process keeps once is put back at the end."""
-    environ = {
-        "RIVETR_SERVER__DATA_DIR": str(tmp_path_factory.mktemp("data")),
-        "RIVETR_AUTH__ADMIN_TOKEN": ADMIN_TOKEN,
-    }
-    settings = config.load(environ=environ)
-    with pytest.MonkeyPatch.context() as kept:
-        for place, name in ((config, "_current"), (crypto, "_key"), (db, "_sessions"), (queue.huey, "_storage")):
-            kept.setattr(place, name, getattr(place, name))
-        bootstrap.start(settings, with_database=False)
-        yield create_app(settings)
+    with application(tmp_path_factory.mktemp("data")) as app:
+        yield app
 
 
 @pytest.fixture
@@ -42,9 +32,7 @@ def client(instance: Flask) -> Iterator[FlaskClient]:
     with instance.app_context(), db.transaction() as rows:
         for model in (App, ManualRoute):
             rows.execute(delete(model))
-    client = instance.test_client()
-    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {ADMIN_TOKEN}"
-    yield client
+    yield administrator(instance)
     with instance.app_context():
         db.session().rollback()
 

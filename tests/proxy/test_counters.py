@@ -73,6 +73,8 @@ def test_minutes_add_up(state: sqlite3.Connection) -> None:
         Minute(NOW, "a.test", "/api", 5, 5, 5),
     ]
     assert [each.minute for each in contract.minutes(state, NOW)] == [NOW, NOW]
+    assert contract.minutes(state, NOW, ["b.test"]) == []
+    assert len(contract.minutes(state, NOW - 1, ["b.test", "a.test"])) == 3
 
 
 def test_minutes_older_than_a_day_go(state: sqlite3.Connection) -> None:

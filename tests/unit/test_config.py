@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rivetr import config
+from rivetr.cli.processes import proxy_arguments
 from rivetr.errors import Misconfigured
 
 
@@ -41,6 +42,12 @@ def test_a_value_can_be_read_from_a_file(tmp_path: Path) -> None:
         ("[git]\nschemes = [1]\n", ["git.schemes", "list of texts"]),
         ("[build]\ntimeout = 0\n", ["build.timeout"]),
         ('[server]\nexternal_url = "example.com"\n', ["external_url", "https://"]),
+        ("[proxy]\nheader_timeout = 0\n", ["proxy.header_timeout", "1 to 3600", "not 0"]),
+        ("[proxy]\nmax_body_bytes = -1\n", ["proxy.max_body_bytes", "0 to"]),
+        ("[proxy]\nmax_head_bytes = 2048\n", ["proxy.max_request_line", "proxy.max_head_bytes"]),
+        ("[proxy]\nproxy_protocol = true\n", ["proxy.proxy_protocol", "proxy.trusted_proxies"]),
+        ('[proxy]\naccess_log_format = "xml"\n', ["proxy.access_log_format", "json, combined"]),
+        ('[metrics]\npublic = "yes"\n', ["metrics.public", "true or false"]),
         ("server = 1\n", ["must be a section"]),
         ("[server\n", ["not valid TOML"]),
     ],
@@ -80,3 +87,19 @@ def test_addresses_for_people() -> None:
     assert config.load(None, {}).app_url("a.localhost") == "http://a.localhost"
     outside = config.load(None, {"RIVETR_SERVER__EXTERNAL_URL": "https://rivetr.example.com/"})
     assert outside.dashboard_url == "https://rivetr.example.com"
+
+
+def test_the_proxy_is_told_only_what_differs_from_its_defaults(tmp_path: Path) -> None:
+    plain = {"RIVETR_SERVER__DATA_DIR": str(tmp_path)}
+    told = proxy_arguments(config.load(None, plain))
+    assert not [part for part in told if part.startswith(("--max", "--access", "--proxy-protocol", "--idle"))]
+    changed = {
+        "RIVETR_PROXY__IDLE_TIMEOUT": "5",
+        "RIVETR_PROXY__MAX_BODY_BYTES": "1000",
+        "RIVETR_PROXY__ACCESS_LOG": "-",
+        "RIVETR_PROXY__TRUSTED_PROXIES": "10.0.0.0/8",
+        "RIVETR_PROXY__PROXY_PROTOCOL": "true",
+        "RIVETR_PROXY__MAX_FIELDS": "200",
+    }
+    wanted = ["--idle-timeout", "5", "--max-body-bytes", "1000", "--access-log", "-", "--proxy-protocol"]
+    assert proxy_arguments(config.load(None, {**plain, **changed}))[-len(wanted) :] == wanted

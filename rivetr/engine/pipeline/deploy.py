@@ -28,7 +28,8 @@ def _start(plan: Plan, image: Image, number: int, runtime: Runtime, log: Log) ->
         raise
     except RuntimeFailed as error:
         raise DeployFailed(f"The container could not be started: {error.message}") from error
-    log(f"Started {spec.name} ({container.id[:12]}) at {container.address}")
+    # A container that ended at once has no address any more.
+    log(f"Started {spec.name} ({container.id[:12]})" + (f" at {container.address}" if container.address else ""))
     return container
 
 
