@@ -12,6 +12,7 @@ from typing import Any
 from rivetr.errors import Misconfigured
 
 PREFIX = "RIVETR_"
+_MOST_PROXIES = 64
 # Environment names that share the prefix but are no settings.
 _OTHER_VARIABLES = {"RIVETR_CONFIG", "RIVETR_SECRET_KEY", "RIVETR_SECRET_KEY_FILE", "RIVETR_URL", "RIVETR_TOKEN"}
 
@@ -318,8 +319,8 @@ _PROXY_BOUNDS = {
 
 
 def _check_proxy(proxy: Proxy) -> None:
-    if proxy.workers != 1:
-        raise Misconfigured("proxy.workers must be 1: more proxy processes come in a later version.")
+    if not 1 <= proxy.workers <= _MOST_PROXIES:
+        raise Misconfigured(f"proxy.workers must be 1 to {_MOST_PROXIES}, not {proxy.workers}.")
     for key, (least, most) in _PROXY_BOUNDS.items():
         if not least <= getattr(proxy, key) <= most:
             raise Misconfigured(f"proxy.{key} must be {least} to {most}, not {getattr(proxy, key)}.")

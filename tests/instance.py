@@ -154,7 +154,8 @@ class Instance:
 
     def setup_link(self) -> str:
         """The newest one-time link that was printed."""
-        return str(re.findall(r"http\S+/setup\?code=\S+", self.output())[-1])
+        # It is printed a moment after the health check is good.
+        return str(wait_for(lambda: re.findall(r"http\S+/setup\?code=\S+", self.output()), 20, "the link")[-1])
 
     def call(self, method: str, path: str, body: Any = None, token: str | None = ADMIN_TOKEN) -> Answer:
         """One call of the API; `body` is sent as JSON."""

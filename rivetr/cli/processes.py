@@ -2,11 +2,16 @@
 
 import os
 import runpy
+import socket
 import sys
+from collections.abc import Sequence
+from functools import partial
 
 import click
 
 from rivetr import config
+from rivetr.errors import Misconfigured
+from rivetr.supervisor import Child, Supervisor
 
 
 def run_web() -> None:
@@ -26,12 +31,44 @@ def run_worker() -> None:
     worker.main()
 
 
-def run_proxy() -> None:
-    """Be the proxy; it is a package of its own that we start but never import."""
+def run_proxy(listeners: Sequence[int] = ()) -> None:
+    """Be the proxy; it is a package of its own that we start but never import.
+
+    `listeners` are the descriptors of sockets that listen already, for HTTP and HTTPS.
+    """
     settings = config.load()
     settings.prepare_data_dir()
-    sys.argv = ["proxy", *proxy_arguments(settings)]
+    inherited = [part for pair in zip(_LISTENER_OPTIONS, map(str, listeners), strict=False) for part in pair]
+    sys.argv = ["proxy", *proxy_arguments(settings), *inherited]
     runpy.run_module("proxy", run_name="__main__", alter_sys=True)
+
+
+_LISTENER_OPTIONS = ("--listen-fd", "--listen-tls-fd")
+
+
+def proxy_children(settings: config.Settings, listeners: Sequence[socket.socket]) -> list[Child]:
+    """As many proxies as the settings want; they share `listeners`, so that none of them is missed when it dies."""
+    descriptors = [listener.fileno() for listener in listeners]
+    names = ["proxy", *(f"proxy-{number}" for number in range(2, settings.proxy.workers + 1))]
+    return [Child(name, partial(run_proxy, descriptors), is_replaceable=True) for name in names]
+
+
+def listen(settings: config.Settings) -> list[socket.socket]:
+    """Open the proxy's sockets. Raises `Misconfigured` when a port is taken or not ours to take."""
+    server, opened = settings.server, []
+    for key in ("proxy_port", "proxy_https_port"):
+        address = (server.host, getattr(server, key))
+        family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+        try:
+            opened.append(socket.create_server(address, family=family, backlog=_BACKLOG))
+        except OSError as error:
+            raise Misconfigured(
+                f"Port {address[1]} cannot be opened ({error.strerror}): free it, or change server.{key}."
+            ) from None
+    return opened
+
+
+_BACKLOG = 4096
 
 
 def proxy_arguments(settings: config.Settings) -> list[str]:
@@ -90,9 +127,20 @@ def worker() -> None:
     run_worker()
 
 
-@click.command(help="Run the proxy in the foreground.")
+@click.command(help="Run the proxy in the foreground; SIGHUP replaces it without losing a connection.")
 def proxy() -> None:
-    run_proxy()
+    settings = config.load()
+    Supervisor(proxy_children(settings, _activated() or listen(settings))).run()
+
+
+def _activated() -> list[socket.socket]:
+    """Sockets that systemd opened for us (sd_listen_fds(3)): HTTP, then HTTPS."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    return [socket.socket(fileno=_FIRST_ACTIVATED + n) for n in range(int(os.environ.get("LISTEN_FDS", "0")))]
+
+
+_FIRST_ACTIVATED = 3
 
 
 @click.command(help="Bring the database up to date.")

@@ -26,11 +26,13 @@ def up() -> None:
     settings = _choose_ports(config.load())
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=settings.logging.level.upper())
     bootstrap.start(settings, with_database=False)
+    # Ours, so that they outlive each proxy: while one is replaced, connections wait instead of being refused.
+    listeners = processes.listen(settings)
     _say_where(settings)
     _first_steps()
     _load_what_children_share()
     children = [
-        Child("proxy", processes.run_proxy),
+        *processes.proxy_children(settings, listeners),
         Child("web", processes.run_web),
         Child("worker", processes.run_worker),
     ]

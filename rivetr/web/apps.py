@@ -23,9 +23,9 @@ _NEW = {
 _RECENT = 10
 
 
-def _form(page: str, status: int, app: App | None, values: Mapping[str, Any], fields: dict[str, str]) -> Response:
-    base_domain = config.current().proxy.base_domain
-    return htmx.render(page, "apps/_form.html", status, app=app, values=values, fields=fields, base_domain=base_domain)
+def _new_form(status: int, values: Mapping[str, Any], fields: dict[str, str]) -> Response:
+    context = {"app": None, "values": values, "fields": fields, "base_domain": config.current().proxy.base_domain}
+    return htmx.render("apps/new.html", "apps/_form.html", status, **context)
 
 
 def _summary(app: App) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def list_apps() -> ResponseReturnValue:
 
 @blueprint.get("/apps/new")
 def new_app() -> ResponseReturnValue:
-    return _form("apps/new.html", 200, None, _NEW, {})
+    return _new_form(200, _NEW, {})
 
 
 @blueprint.post("/apps/new")
@@ -54,7 +54,7 @@ def create_app() -> ResponseReturnValue:
     try:
         app = apps.create(actor(), parse(AppSpec(), from_form(AppSpec(), request.form)))
     except (Invalid, Conflict) as error:
-        return _form("apps/new.html", error.status, None, request.form, _complaints(error))
+        return _new_form(error.status, request.form, _complaints(error))
     deployment = deployments.deploy(actor(), app.id, None)
     return htmx.go_to(url_for("web.show_deployment", id=deployment.id))
 

@@ -100,18 +100,20 @@ function isSeen(part) {
 // What the reader has opened stays open when its part is replaced.
 function keepOpen(event) {
   const open = [...event.detail.target.querySelectorAll("details[id][open]")].map((details) => details.id);
-  if (open.length) {
+  if (event.detail.shouldSwap && open.length) {
     document.body.addEventListener("htmx:afterSwap", () => {
       open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
     }, { once: true });
   }
 }
 
+// After the listener above, which may have called the swap off.
+document.addEventListener("htmx:beforeSwap", keepOpen);
+
 document.addEventListener("DOMContentLoaded", () => {
   document.body.addEventListener("htmx:beforeRequest", (event) => {
     if ("whenSeen" in event.target.dataset && !isSeen(event.target)) event.preventDefault();
   });
-  document.body.addEventListener("htmx:beforeSwap", keepOpen);
   const deployment = document.querySelector("[data-deployment-log]");
   if (deployment) {
     deployment.scrollTop = deployment.scrollHeight;

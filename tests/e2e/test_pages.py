@@ -208,20 +208,23 @@ def test_traffic_is_drawn_and_goes_on_while_its_table_stays_open(own: Instance, 
 
 
 def test_traffic_is_asked_for_only_while_it_is_seen(own: Instance, page: Page) -> None:
-    page.goto(f"{home(own)}/apps/busy")
+    own.create_app("unseen", "https://example.com/unseen.git")
+    page.goto(f"{home(own)}/apps/unseen")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.set_viewport_size({"width": 1440, "height": 120})
     page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(6000)
     assert not [url for url in asked if url.endswith("/traffic")]
-    assert [url for url in asked if url.endswith("/apps/busy")]
+    assert [url for url in asked if url.endswith("/apps/unseen")]
 
 
 def test_traffic_shows_without_javascript(own: Instance, browser: Browser, state: str) -> None:
+    own.create_app("calm", "https://example.com/calm.git")
+    count(own, "calm.localhost", 5)
     context = browser.new_context(storage_state=state, java_script_enabled=False)
     page = context.new_page()
-    for path in ("/apps/busy", "/apps/busy/traffic"):
+    for path in ("/apps/calm", "/apps/calm/traffic"):
         page.goto(home(own) + path)
         expect(page.get_by_role("img", name="Requests a minute")).to_be_visible()
         page.get_by_text("Figures by minute").click()

@@ -33,7 +33,13 @@ def failing():
     note("failing")
     raise ValueError("cannot")
 
-Supervisor([Child(f.__name__, f) for f in (steady, stubborn, failing)]).run()
+def drains():
+    signal.signal(signal.SIGQUIT, lambda *_: (note("drained"), os._exit(0)))
+    note("drains")
+    while True:
+        time.sleep(1000)
+
+Supervisor([Child(f.__name__, f, f is drains) for f in (steady, stubborn, failing, drains)]).run()
 print("ended", flush=True)
 """
 
@@ -96,3 +102,16 @@ def test_children_end_when_their_parent_is_killed(supervised: tuple["subprocess.
     process.wait()
     pids = started(notes, "steady") + started(notes, "stubborn")
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), what="the children to end")
+
+
+def test_hangup_starts_a_successor_before_the_old_one_drains(
+    supervised: tuple["subprocess.Popen[bytes]", Path],
+) -> None:
+    process, notes = supervised
+    (old,) = wait_for(lambda: started(notes, "drains"), what="the child")
+    process.send_signal(signal.SIGHUP)
+    wait_for(lambda: started(notes, "drained") == [old], what="the old one to drain")
+    pids = started(notes, "drains")
+    assert len(pids) == 2
+    assert pids[0] == old
+    assert len(started(notes, "steady")) == 1
