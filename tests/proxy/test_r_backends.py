@@ -4,13 +4,16 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from tests.instance import free_port
 from tests.proxy.process import Proxy
+from tests.proxy.recorder import Recorders, converse
 from tests.proxy.wire import Backend, Message, Wire, get, ok
 
 Make = Callable[..., Backend]
@@ -67,25 +70,73 @@ def test_r11_a_post_on_a_connection_that_just_ended_is_not_repeated(shared: Prox
     assert [request.line.split(" ")[0] for request in app.requests] == ["GET", "POST"]
 
 
-def test_r11_a_backend_that_cannot_be_reached_gives_an_answer_in_time(start: Start, host: str) -> None:
-    """A full queue looks like a host that drops packets: connecting hangs."""
-    proxy = start("--connect-timeout", "1")
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        address = deaf.getsockname()
-        fillers = []
+@pytest.fixture
+def deaf() -> Iterator[socket.socket]:
+    """A listener whose queue is full: connecting hangs, as at a host that drops packets, until somebody accepts."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
         for _ in range(4):
-            filler = socket.socket()
+            filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
-            filler.connect_ex(address)
-            fillers.append(filler)
-        proxy.route(host, f"127.0.0.1:{address[1]}")
-        begun = time.monotonic()
-        assert proxy.ask(get(host)).status in (502, 504)
-        assert time.monotonic() - begun < 4
-        for filler in fillers:
-            filler.close()
+            filler.connect_ex(listener.getsockname())
+        yield listener
+
+
+def test_r11_a_backend_that_cannot_be_reached_gives_an_answer_in_time(
+    start: Start, host: str, deaf: socket.socket
+) -> None:
+    proxy = start("--connect-timeout", "1")
+    proxy.route(host, f"127.0.0.1:{deaf.getsockname()[1]}")
+    begun = time.monotonic()
+    assert proxy.ask(get(host)).status in (502, 504)
+    assert time.monotonic() - begun < 4
+
+
+@pytest.mark.parametrize(
+    ("framing", "pieces"),
+    [
+        ("Content-Length: 40", (b"GET /smuggled HTTP/1.1\r\n", b"Host: a.test\r\n\r\n")),
+        ("Transfer-Encoding: chunked", (b"5\r\nhello\r\n", b"5\r\nworld\r\n0\r\n\r\n")),
+    ],
+)
+def test_r20_a_body_waits_for_its_head_while_the_backend_is_connected_to(
+    shared: Proxy, host: str, deaf: socket.socket, framing: str, pieces: tuple[bytes, ...]
+) -> None:
+    shared.route(host, f"127.0.0.1:{deaf.getsockname()[1]}")
+    with shared.connect() as wire, ExitStack() as stack:
+        wire.send(get(host, "/", framing, method="POST"))
+        for piece in pieces:
+            time.sleep(0.1)
+            wire.send(piece)
+        deaf.settimeout(10)
+        # The fillers say nothing; the proxy's connection comes when there is room for it.
+        sent = b""
+        while not sent:
+            backend, _ = deaf.accept()
+            accepted = Wire(stack.enter_context(backend))
+            accepted.sock.settimeout(1.5)
+            with contextlib.suppress(TimeoutError):
+                sent = accepted.piece()
+        assert sent.startswith(b"POST / HTTP/1.1\r\n")
+        accepted.buffer = sent
+        request = accepted.request()
+        assert request.one("host") == host
+        assert request.body == (b"helloworld" if "chunked" in framing else b"".join(pieces))
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+def test_r20_a_large_body_never_overtakes_its_head(shared: Proxy, host: str, framing: str) -> None:
+    content = b"x" * 100_000
+    body = content if "Length" in framing else b"186a0\r\n" + content + b"\r\n0\r\n\r\n"
+    raw = get(host, "/", framing, method="POST") + body
+    with closing(Recorders()) as recorders, ThreadPoolExecutor(16) as pool:
+        address, record = recorders.add()
+        shared.route(host, address)
+        answers = list(pool.map(lambda _: converse(shared.port, raw)[:12], range(200)))
+        assert record.unsafe() == []
+        assert set(answers) == {b"HTTP/1.1 200"}
 
 
 def test_r13_a_backend_that_accepts_and_says_nothing_gives_504(start: Start, backend: Make, host: str) -> None:
