@@ -8,6 +8,7 @@ from proxy import chunks, fields, splice
 from proxy.chunks import ChunkReader
 from proxy.fields import Malformed
 from proxy.head import ResponseHead
+from proxy.meeting import Meeting, asked_by
 from proxy.policies import compression
 from proxy.splice import Splice
 
@@ -101,7 +102,7 @@ class Answering:
         exchange, response = self._exchange, self._response
         given, framing = response.fields, response.framing
         if exchange.route.compresses:
-            asked = self._client.asked(exchange.request)
+            asked = asked_by(self._client, exchange.request)
             lengthy = [*given, (b"Content-Length", b"%d" % response.length)] if response.length is not None else given
             self._encoder = compression.encoder(exchange.route.policy, asked, response.status, lengthy)
             if self._encoder is not None:
@@ -112,7 +113,7 @@ class Answering:
                     self._is_chunked_out = True
         if exchange.route.rewrite is not None:
             given = exchange.route.rewrite(given)
-        cookie = self._client.sticky_cookie(exchange)
+        cookie = Meeting(self._client, exchange.request, exchange.route).cookie_for(exchange.backend)
         if cookie:
             given = [*given, (b"Set-Cookie", cookie)]
         return response.with_fields(given), framing

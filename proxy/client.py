@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy import handshake, pages
+from proxy import handshake, pages, replies
 from proxy.exchange import Exchange
 from proxy.forwarded import plain_address
 from proxy.head import Refused, RequestHead
 from proxy.meeting import Meeting
-from proxy.policies.base import Answer, Asked
+from proxy.policies.base import Answer
 from proxy.wire import WOULD_BLOCK, Broken, Wire
 
 if TYPE_CHECKING:
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from proxy.service import Service
 
 PIECE = 16 * 1024
-_CHALLENGES = b"/.well-known/acme-challenge/"
 _MOST_PIPELINED = 64 * 1024
 _LINGER_SECONDS, _LINGER_BYTES = 1.0, 8 * 1024 * 1024
 _TUNNEL_LINGER_SECONDS = 5.0
 # A client that has closed its side is gone, or has said all it wanted to say; only its reading would tell.
 _HALF_CLOSED_SECONDS = 1.5
-RETRY_AFTER_SECONDS = 5
 
 
 class Client(Wire):
@@ -84,9 +82,9 @@ class Client(Wire):
         """
         self.due_in(self.service.limits.header_timeout)
         self.on_readable()
-        if self.exchange is None or self.exchange.is_uploading:
+        if self.exchange is None:
             self.resume()
-        else:
+        elif not self.exchange.is_uploading:
             self.service.unwatched.append(self)
 
     def secure(self, context: ssl.SSLContext) -> None:
@@ -118,7 +116,7 @@ class Client(Wire):
         except Broken:
             # Only the backend was written to.
             if self.exchange is not None:
-                self.exchange.upstream_broken()
+                self.exchange.upstream_ended(is_reset=True)
         except OSError:
             self._ended()
         except Exception:
@@ -129,8 +127,8 @@ class Client(Wire):
             self._linger_on(data)
         elif not data or exchange is None:
             self._ended()
-        elif exchange.is_tunnel:
-            exchange.tunnel_to_backend(data)
+        elif exchange.tunnel is not None:
+            exchange.tunnel.to_backend(data)
         elif exchange.is_uploading:
             self._take_body(exchange, data)
         else:
@@ -178,7 +176,7 @@ class Client(Wire):
                 return False
             request = self.service.requests.parse(buffer[:end])
         except Refused as refused:
-            self.refuse(refused, is_head=buffer.startswith(b"HEAD "))
+            replies.refuse(self, refused, is_head=buffer.startswith(b"HEAD "))
             return False
         self.buffer = buffer[end + 4 :]
         self.is_idle = False
@@ -202,30 +200,23 @@ class Client(Wire):
 
     def _serve(self, request: RequestHead) -> None:
         self.bytes_out = 0
-        if request.target.startswith(_CHALLENGES) and not self.is_tls and self._answer_challenge(request):
+        if request.target.startswith(replies.CHALLENGES) and not self.is_tls and replies.challenge(self, request):
             return
         hosts = self.service.table.find(request.host)
         route = None if hosts is None else hosts.root or hosts.match(request.path)
         if route is None:
             host = request.host.decode("ascii")
-            self.answer(request, None, Answer(404, *pages.unknown_host(host)))
+            replies.reply(self, request, None, Answer(404, *pages.unknown_host(host)))
         elif route.is_plain:
             self.forward(request, route)
         else:
             Meeting(self, request, route).begin()
 
-    def _answer_challenge(self, request: RequestHead) -> bool:
-        answer = self.service.table.challenges.get(request.path[len(_CHALLENGES) :])
-        if answer is None:
-            return False
-        self._send_own(request, pages.text(200, answer))
-        return True
-
     def forward(self, request: RequestHead, route: Routed, meeting: Meeting | None = None) -> None:
         """Send the request to a backend of the route."""
         backends = route.order(meeting.wanted_backend if meeting else None)
         if not backends:
-            self.answer(request, route, Answer(503, *pages.unavailable(route.unavailable)), RETRY_AFTER_SECONDS)
+            replies.unavailable(self, request, route)
             return
         if self.service.forwarder.trusts_anybody and request.fields.block.claims:
             lines = self.service.forwarder.lines(request, self.peer, self.is_tls)
@@ -240,34 +231,14 @@ class Client(Wire):
         except Refused as refused:
             exchange.refuse(refused)
 
-    def asked(self, request: RequestHead) -> Asked:
-        """The request as policies see it."""
-        return Asked(
-            method=request.method,
-            host=request.host,
-            authority=request.authority,
-            target=request.target,
-            path=request.path,
-            is_tls=self.service.forwarder.is_secure(request, self.peer, self.is_tls),
-            peer=self.service.forwarder.client(request, self.peer),
-            fields=[(name.lower(), value) for name, value in request.fields.block.fields],
-        )
-
-    def sticky_cookie(self, exchange: Exchange) -> bytes:
-        """The Set-Cookie that keeps this visitor at the backend that answers; nothing when it is kept already."""
-        route, backend = exchange.route, exchange.backend
-        if not route.sticky or backend is None:
-            return b""
-        return Meeting(self, exchange.request, route).cookie_for(backend)
-
     # What an exchange tells
 
     def exchange_ended(self, keeps: bool, has_unread: bool) -> None:
         """The answer was sent whole."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            self._record(exchange.request, exchange.route, exchange.status, exchange)
-        self._go_on(keeps, has_unread)
+            self.service.record(self, exchange.request, exchange.route, exchange.status, exchange)
+        self.go_on(keeps, has_unread)
 
     def exchange_ended_well(self, exchange: Exchange) -> None:
         """The same for the usual case: the connection is kept, and nothing is left unread."""
@@ -275,16 +246,17 @@ class Client(Wire):
         service = self.service
         service.record(self, exchange.request, exchange.route, exchange.status, exchange)
         if self._has_ended or not self.is_reading:
-            self._go_on(keeps=True, has_unread=False)
+            self.go_on(keeps=True, has_unread=False)
             return
         self.is_idle = True
         self.due = service.now + service.limits.idle_timeout
         if self.buffer and self._may_take:
             self.take()
 
-    def _go_on(self, keeps: bool, has_unread: bool) -> None:
+    def go_on(self, keeps: bool, has_unread: bool) -> None:
+        """After an answer: wait for the next request, or end."""
         if not keeps or (self._has_ended and not self.buffer):
-            self._end(lingers=not self._has_ended and (has_unread or bool(self.buffer)))
+            self.end(lingers=not self._has_ended and (has_unread or bool(self.buffer)))
             return
         self.is_idle = True
         self.due_in(self.service.limits.idle_timeout)
@@ -293,70 +265,16 @@ class Client(Wire):
         if self.buffer and self._may_take:
             self.take()
 
-    def exchange_failed(self, exchange: Exchange, status: int) -> None:
-        """No backend gave an answer."""
-        self.exchange = None
-        texts = pages.TOO_SLOW if status == 504 else pages.NO_ANSWER
-        has_unread = exchange.is_uploading
-        self.answer(exchange.request, exchange.route, Answer(status, *texts), RETRY_AFTER_SECONDS, exchange, has_unread)
-
-    def exchange_refused(self, exchange: Exchange, refused: Refused) -> None:
-        """The request's body cannot be taken."""
-        self.exchange = None
-        self.answer(exchange.request, exchange.route, Answer(refused.status, refused.reason), 0, exchange, True)
-
     def abort(self, exchange: Exchange) -> None:
         """Close in the middle of an answer, so that the client sees that what it got is not whole."""
         self.exchange = None
-        self._record(exchange.request, exchange.route, exchange.status, exchange)
+        self.service.record(self, exchange.request, exchange.route, exchange.status, exchange)
         # Without a length or chunks the connection's end would look like the answer's.
         self.close(resets=exchange.request.is_http_10 and exchange.response is not None)
 
-    # Answers of our own
-
-    def answer(
-        self, request: RequestHead, route: Routed | None, answer: Answer, retry_after: int = 0,
-        exchange: Exchange | None = None, has_unread: bool | None = None,
-    ) -> None:  # fmt: skip
-        """Answer here; the connection goes on when no body of the request is left unread."""
-        accepts = [value for name, value in request.fields.block.fields if name.lower() == b"accept"]
-        content = pages.render(answer, as_html=any(b"text/html" in value for value in accepts), retry_after=retry_after)
-        self._record(request, route, answer.status, exchange)
-        self._send_own(request, content, request.has_body if has_unread is None else has_unread)
-
-    def _send_own(self, request: RequestHead, content: tuple[bytes, bytes], has_unread: bool | None = None) -> None:
-        head, body = content
-        unread = request.has_body if has_unread is None else has_unread
-        keeps = request.keeps_alive and not unread and not self.service.is_stopping
-        if not keeps:
-            head += b"Connection: close\r\n"
-        elif request.is_http_10:
-            head += b"Connection: keep-alive\r\n"
-        try:
-            self.write(head + b"\r\n" + (b"" if request.method == b"HEAD" else body))
-        except Broken:
-            self.close()
-            return
-        self._go_on(keeps, unread)
-
-    def refuse(self, refused: Refused, is_head: bool = False) -> None:
-        """Answer what is no request; what follows it on the connection cannot be understood."""
-        head, body = pages.render(Answer(refused.status, refused.reason), as_html=False)
-        self.service.refused += 1
-        self.buffer = b""
-        try:
-            self.write(head + b"Connection: close\r\n\r\n" + (b"" if is_head else body))
-        except Broken:
-            self.close()
-            return
-        self._end(lingers=True)
-
-    def _record(self, request: RequestHead, route: Routed | None, status: int, exchange: Exchange | None) -> None:
-        self.service.record(self, request, route, status, exchange)
-
     # The end
 
-    def _end(self, lingers: bool) -> None:
+    def end(self, lingers: bool) -> None:
         """Close once all is written; read a little of what still comes, since that would reset the answer away."""
         self.is_lingering = lingers
         self.buffer = b""
@@ -385,9 +303,9 @@ class Client(Wire):
                 self.close()
             else:
                 self.pause()
-        elif exchange.is_tunnel and exchange.upstream is not None:
+        elif exchange.tunnel is not None:
             self.pause()
-            exchange.upstream.end_writing()
+            exchange.tunnel.end_writing()
             self.due_in(_TUNNEL_LINGER_SECONDS)
         elif exchange.is_uploading:
             exchange.client_left()
@@ -414,7 +332,7 @@ class Client(Wire):
                 self.end_writing()
                 self.resume()
             else:
-                self._end(self.is_lingering)
+                self.end(self.is_lingering)
         elif exchange is not None:
             exchange.client_drained()
         elif self.buffer and self._may_take:
@@ -438,7 +356,7 @@ class Client(Wire):
         elif self.is_lingering or self.is_idle or self._closes:
             self.close()
         else:
-            self.refuse(Refused(408, "The request did not come in time."))
+            replies.refuse(self, Refused(408, "The request did not come in time."))
 
     def stop(self) -> None:
         """End as soon as nobody loses anything by it."""
@@ -447,4 +365,4 @@ class Client(Wire):
 
     @property
     def is_tunnel(self) -> bool:
-        return self.exchange is not None and self.exchange.is_tunnel
+        return self.exchange is not None and self.exchange.tunnel is not None

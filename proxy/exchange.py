@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from proxy import splice
+from proxy import replies, splice
 from proxy.answer import Answering
 from proxy.fields import Malformed
 from proxy.head import Refused, RequestHead, ResponseHead
 from proxy.splice import Ended, Splice
+from proxy.tunnel import Tunnel
 from proxy.upload import Upload
-from proxy.upstream import Unreachable, Upstream
+from proxy.upstream import connect
 from proxy.wire import Broken
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from proxy.client import Client
     from proxy.route import Routed
     from proxy.service import Service
+    from proxy.upstream import Upstream
 
 # More informational answers (1xx) before the real one are no use to anybody.
 _MOST_INTERIM = 16
@@ -36,8 +38,7 @@ class Exchange:
 
     __slots__ = (
         "_answering", "_at_hand", "_backends", "_client", "_interims", "_lines", "_received", "_service", "backend",
-        "is_tunnel", "request", "response", "route", "splice", "started", "status", "timed_out", "tunnelled", "upload",
-        "upstream",
+        "request", "response", "route", "splice", "started", "status", "timed_out", "tunnel", "upload", "upstream",
     )  # fmt: skip
 
     def __init__(self, client: Client, request: RequestHead, route: Routed, backends: list[Backend]) -> None:
@@ -55,13 +56,14 @@ class Exchange:
         self.response: ResponseHead | None = None
         self.splice: Splice | None = None
         self.upload: Upload | None = None
-        self.is_tunnel = self.timed_out = False
-        self.status = self.tunnelled = 0
+        self.tunnel: Tunnel | None = None
+        self.timed_out = False
+        self.status = 0
         self.started = time.monotonic()
 
     @property
     def bytes_in(self) -> int:
-        return self.tunnelled + (self.upload.size if self.upload is not None else 0)
+        return sum(part.size for part in (self.upload, self.tunnel) if part is not None)
 
     @property
     def is_uploading(self) -> bool:
@@ -88,34 +90,24 @@ class Exchange:
             while backend.idle:
                 self.upstream = upstream = backend.idle.pop()
                 upstream.exchange = self
-                try:
-                    self.send_request()
+                if upstream.try_to(self.send_request):
                     return
-                except Broken:
-                    # It ended just now; nothing of the request has left.
-                    upstream.drop()
             if self._connect(backend):
                 return
             self.upstream = None
             backend.in_flight -= 1
             backend.note_failure()
-        self._answer_failure()
+        replies.failed(self._client, self)
 
     def _connect(self, backend: Backend) -> bool:
-        try:
-            self.upstream = upstream = Upstream(self._service.loop, backend, self)
-        except (Unreachable, OSError):
+        self.upstream = upstream = connect(self._service.loop, backend, self)
+        if upstream is None:
             return False
-        if upstream.is_connecting:
-            self._client.due_in(self._service.limits.connect_timeout)
-            if self.is_uploading:
-                self._client.pause()
-            return True
-        try:
-            self.send_request()
-        except Broken:
-            upstream.drop()
-            return False
+        if not upstream.is_connecting:
+            return upstream.try_to(self.send_request)
+        self._client.due_in(self._service.limits.connect_timeout)
+        if self.is_uploading:
+            self._client.pause()
         return True
 
     def connect_failed(self) -> None:
@@ -176,7 +168,7 @@ class Exchange:
         """The backend takes more."""
         if self.splice is not None and self.splice.target is self.upstream:
             self.splice_more()
-        elif self.is_uploading or self.is_tunnel:
+        elif self.is_uploading or self.tunnel is not None:
             self._client.resume()
 
     def splice_more(self) -> None:
@@ -223,8 +215,8 @@ class Exchange:
         """What the backend sends. Raises `Broken` when the client is gone."""
         if self._answering is not None:
             self._answering.take(data)
-        elif self.is_tunnel:
-            self._tunnel_to_client(data)
+        elif self.tunnel is not None:
+            self.tunnel.to_client(data)
         elif not self._received and self._take_whole(data):
             return
         else:
@@ -302,33 +294,15 @@ class Exchange:
         self._answering.begin(data, at)
 
     def _begin_tunnel(self, response: ResponseHead, data: bytes) -> None:
-        upgrade, client = self.request.upgrade, self._client
-        if not upgrade or response.upgrade != upgrade.lower():
+        upgrade = self.request.upgrade
+        if self.upstream is None or not upgrade or response.upgrade != upgrade.lower():
             # Switching that nobody asked for.
             self._fail()
             return
         self.response = response
-        self.status = 101
-        self.is_tunnel = True
-        early, client.buffer = client.buffer, b""
-        client.resume()
-        client.write(response.start + b"Connection: Upgrade\r\nUpgrade: %s\r\n\r\n" % upgrade)
-        self._tunnel_to_client(data)
-        if early:
-            self.tunnel_to_backend(early)
-
-    def _tunnel_to_client(self, data: bytes) -> None:
-        self._client.due_in(self._service.limits.stream_timeout)
-        self._client.bytes_out += len(data)
-        if data and not self._client.write(data) and self.upstream is not None:
-            self.upstream.pause()
-
-    def tunnel_to_backend(self, data: bytes) -> None:
-        """Bytes of the client after the switch. Raises `Broken`."""
-        self.tunnelled += len(data)
-        self._client.due_in(self._service.limits.stream_timeout)
-        if self.upstream is not None and not self.upstream.write(data):
-            self._client.pause()
+        self.status = response.status
+        self.tunnel = Tunnel(self._client, self.upstream)
+        self.tunnel.begin(response, upgrade, data)
 
     def client_drained(self) -> None:
         """The client takes more."""
@@ -357,20 +331,13 @@ class Exchange:
         else:
             upstream.drop()
 
-    def upstream_broken(self) -> None:
-        """The connection to the backend was reset."""
+    def upstream_ended(self, is_reset: bool = False) -> None:
+        """The backend has closed its side, or all of it."""
         if self.response is None:
             self._no_answer()
-        else:
-            self.cut()
-
-    def upstream_ended(self) -> None:
-        """The backend has closed its side."""
-        if self.is_tunnel:
+        elif self.tunnel is not None and not is_reset:
             self._client.tunnel_ended()
-        elif self.response is None:
-            self._no_answer()
-        elif self._answering is not None and self._answering.ends_with_connection:
+        elif self._answering is not None and self._answering.ends_with_connection and not is_reset:
             self._answering.end()
         else:
             self.cut()
@@ -391,16 +358,13 @@ class Exchange:
         """The backend gave no valid answer."""
         self.backend.note_failure()
         self._release(reusable=False)
-        self._answer_failure()
-
-    def _answer_failure(self) -> None:
-        self._client.exchange_failed(self, 504 if self.timed_out else 502)
+        replies.failed(self._client, self)
 
     def refuse(self, refused: Refused) -> None:
         """The client's body is not valid or too large: an error answer, unless one has begun."""
         self._release(reusable=False)
         if self.response is None:
-            self._client.exchange_refused(self, refused)
+            replies.refused(self._client, self, refused)
         else:
             self._client.abort(self)
 

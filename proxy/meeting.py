@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from proxy import replies
 from proxy.head import RequestHead
-from proxy.policies.base import Answer
+from proxy.policies.base import Answer, Asked
 
 if TYPE_CHECKING:
     from proxy.backends import Backend
@@ -31,14 +32,14 @@ class Meeting:
         """Answer, hold or forward the request."""
         client, request, route = self._client, self.request, self.route
         if route.gates:
-            asked = client.asked(request)
+            asked = asked_by(client, request)
             for gate in route.gates:
                 answer = gate(asked)
                 if answer is not None:
-                    client.answer(request, route, answer)
+                    replies.reply(client, request, route, answer)
                     return
         if route.max_body_bytes and request.length > route.max_body_bytes:
-            client.answer(request, route, _TOO_LARGE)
+            replies.reply(client, request, route, _TOO_LARGE)
         elif route.paused_seconds:
             self._hold()
         else:
@@ -57,7 +58,7 @@ class Meeting:
             return
         self._let_go()
         if route is None:
-            client.answer(self.request, None, _PAUSED, 5)
+            replies.reply(client, self.request, None, _PAUSED, replies.RETRY_AFTER_SECONDS)
         else:
             Meeting(client, self.request, route).begin()
         client.go_on_taking()
@@ -65,7 +66,7 @@ class Meeting:
     def give_up(self) -> None:
         """It has waited for too long."""
         self._let_go()
-        self._client.answer(self.request, self.route, _PAUSED, 5)
+        replies.reply(self._client, self.request, self.route, _PAUSED, replies.RETRY_AFTER_SECONDS)
         self._client.go_on_taking()
 
     def _let_go(self) -> None:
@@ -90,7 +91,7 @@ class Meeting:
     def cookie_for(self, backend: Backend) -> bytes:
         """What to set so that the visitor comes back to `backend`; nothing when the visitor has it."""
         mark = _mark(backend)
-        if self._cookie() == mark:
+        if not self.route.sticky or self._cookie() == mark:
             return b""
         secure = b"; Secure" if self._client.is_tls else b""
         return b"%s=%s; Path=/; HttpOnly; SameSite=Lax%s" % (self.route.sticky, mark, secure)
@@ -104,6 +105,21 @@ class Meeting:
                 if key == self.route.sticky:
                     return mark
         return b""
+
+
+def asked_by(client: Client, request: RequestHead) -> Asked:
+    """The request as policies see it: from whom it really comes, whatever proxies stand before us."""
+    forwarder = client.service.forwarder
+    return Asked(
+        method=request.method,
+        host=request.host,
+        authority=request.authority,
+        target=request.target,
+        path=request.path,
+        is_tls=forwarder.is_secure(request, client.peer, client.is_tls),
+        peer=forwarder.client(request, client.peer),
+        fields=[(name.lower(), value) for name, value in request.fields.block.fields],
+    )
 
 
 def _mark(backend: Backend) -> bytes:

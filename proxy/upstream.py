@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from proxy.backends import MOST_IDLE, Backend
@@ -69,7 +70,7 @@ class Upstream(Wire):
         except WOULD_BLOCK:
             return
         except OSError:
-            exchange.upstream_broken()
+            exchange.upstream_ended(is_reset=True)
             return
         if data:
             exchange.take_answer(data)
@@ -98,9 +99,18 @@ class Upstream(Wire):
 
     def on_broken(self) -> None:
         if self.exchange is not None:
-            self.exchange.upstream_broken()
+            self.exchange.upstream_ended(is_reset=True)
         else:
             self.leave()
+
+    def try_to(self, send: Callable[[], None]) -> bool:
+        """Send something; False, and closed, when the backend had closed before a byte of it left."""
+        try:
+            send()
+        except Broken:
+            self.drop()
+            return False
+        return True
 
     def rest(self) -> None:
         """Become idle, for the next request to this backend."""
@@ -126,4 +136,9 @@ class Upstream(Wire):
         self.close()
 
 
-__all__ = ["Broken", "Unreachable", "Upstream"]
+def connect(loop: Any, backend: Backend, exchange: Exchange) -> Upstream | None:
+    """A new connection, which may still be in the making; None when it is refused at once."""
+    try:
+        return Upstream(loop, backend, exchange)
+    except (Unreachable, OSError):
+        return None
