@@ -109,3 +109,49 @@ def test_r24_whoever_pipelines_without_reading_costs_no_memory(shared: Proxy, ba
         assert served < 3000
     assert shared.resident_peak() - before < 20 * MIB
     wait_for(lambda: shared.ask(get(host)).status == 200, 5)
+
+
+@pytest.mark.parametrize(
+    ("policy", "status"),
+    [
+        ({"unavailable": "stopped"}, 503),
+        ({"maintenance": {"message": "Back soon"}}, 503),
+        ({"allow": ["10.0.0.0/8"]}, 403),
+        ({"basic_auth": {"realm": "r", "users": {"x": "scrypt$16384$8$1$c2FsdHNhbHQ=$" + "A" * 43 + "="}}}, 401),
+        ({"redirects": [{"from": "/", "to": "https://x.test/", "status": 307}]}, 307),
+        ({"https_only": True}, 308),
+        ({"max_body_bytes": 3}, 413),
+        (None, 404),
+    ],
+)
+def test_r20_the_body_of_a_request_answered_early_is_no_request(
+    shared: Proxy, host: str, recorded: tuple[str, Record, Record], policy: dict[str, object] | None, status: int
+) -> None:
+    address, record, other = recorded
+    if policy is not None:
+        addresses = () if "unavailable" in policy else (address,)
+        shared.route(host, *addresses, policy=policy)
+    body = get(f"other.{host}", "/smuggled")
+    with shared.connect() as wire:
+        wire.send(get(host, "/", f"Content-Length: {len(body)}", method="POST"))
+        assert wire.response().status == status
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            wire.send(body)
+            assert wire.has_ended()
+    assert record.requests == other.requests == []
+
+
+def test_r20_the_body_of_a_request_that_a_backend_answered_early_is_no_request(
+    shared: Proxy, backend: Make, host: str, recorded: tuple[str, Record, Record]
+) -> None:
+    _, _, other = recorded
+    shared.route(host, backend(ok(b"early"), reads_body=False).address)
+    body = get(f"other.{host}", "/smuggled")
+    with shared.connect() as wire:
+        wire.send(get(host, "/", f"Content-Length: {len(body)}", method="POST"))
+        assert wire.response().text == "early"
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            wire.send(body + get(f"other.{host}", "/next"))
+            left = wire.rest()
+            assert b"/smuggled" not in left
+    assert b"/smuggled" not in {request.target for request in other.requests}
