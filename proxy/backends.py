@@ -30,6 +30,8 @@ class Backend:
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
         number = ipaddress.ip_address(host.strip("[]"))
+        if not 0 < int(port) < 65536:
+            raise ValueError(f"{port} is no port")
         self.address = address
         self.family = socket.AF_INET6 if number.version == 6 else socket.AF_INET
         self.sockaddr = (str(number), int(port))

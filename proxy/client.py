@@ -24,7 +24,7 @@ _MOST_PIPELINED = 64 * 1024
 _LINGER_SECONDS, _LINGER_BYTES = 1.0, 8 * 1024 * 1024
 _TUNNEL_LINGER_SECONDS = 5.0
 # A client that has closed its side is gone, or has said all it wanted to say; only its reading would tell.
-_HALF_CLOSED_SECONDS = 1.5
+_HALF_CLOSED_SECONDS = 1.0
 
 
 class Client(Wire):
@@ -85,7 +85,7 @@ class Client(Wire):
         if self.exchange is None:
             self.resume()
         elif not self.exchange.is_uploading:
-            self.service.unwatched.append(self)
+            self.service.watch_soon(self)
 
     def secure(self, context: ssl.SSLContext) -> None:
         """Speak TLS from now on; the handshake is still to come."""
@@ -107,6 +107,9 @@ class Client(Wire):
                 if exchange is None and data and not self.is_lingering:
                     self.buffer = self.buffer + data if self.buffer else data
                     self.take()
+                    if len(self.buffer) > _MOST_PIPELINED and self.exchange is None:
+                        # A request that is held back, whose body or successors have to wait.
+                        self.pause()
                 else:
                     self._take_data(exchange, data)
             else:
@@ -144,7 +147,7 @@ class Client(Wire):
 
     def take(self) -> None:
         """Serve the requests that are there, one after the other."""
-        if self._is_taking:
+        if self._is_taking or not self._may_take:
             return
         self._is_taking = True
         try:
@@ -156,7 +159,7 @@ class Client(Wire):
 
     def go_on_taking(self) -> None:
         """Serve what has gathered meanwhile."""
-        if self.buffer and self.exchange is None and self._may_take:
+        if self.buffer and self.exchange is None:
             self.take()
 
     @property
@@ -250,7 +253,7 @@ class Client(Wire):
             return
         self.is_idle = True
         self.due = service.now + service.limits.idle_timeout
-        if self.buffer and self._may_take:
+        if self.buffer:
             self.take()
 
     def go_on(self, keeps: bool, has_unread: bool) -> None:
@@ -262,7 +265,7 @@ class Client(Wire):
         self.due_in(self.service.limits.idle_timeout)
         if not self._has_ended:
             self.resume()
-        if self.buffer and self._may_take:
+        if self.buffer:
             self.take()
 
     def abort(self, exchange: Exchange) -> None:
@@ -313,6 +316,12 @@ class Client(Wire):
             self.pause()
             self._has_ended = True
             self.due_in(_HALF_CLOSED_SECONDS)
+            # The sweep may be too late for a backend that works for nobody.
+            self.service.later(_HALF_CLOSED_SECONDS, self._half_closed_for_long)
+
+    def _half_closed_for_long(self) -> None:
+        if self.is_open and self.exchange is not None and self.exchange.response is None:
+            self.exchange.client_left()
 
     def tunnel_ended(self) -> None:
         """The backend's side of a tunnel has ended; the client may have more to say for a moment."""
@@ -335,7 +344,7 @@ class Client(Wire):
                 self.end(self.is_lingering)
         elif exchange is not None:
             exchange.client_drained()
-        elif self.buffer and self._may_take:
+        elif self.buffer:
             self.take()
 
     def on_broken(self) -> None:

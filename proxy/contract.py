@@ -293,7 +293,10 @@ _CHANGED_ROUTES = "SELECT host, path_prefix, backends || policy FROM routes WHER
 def parse_route(text: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Backends (`address`, `weight`) and policy out of a route's text. Raises `ValueError`."""
     backends, end = _DECODER.raw_decode(text)
-    return backends, json.loads(text[end:])
+    policy = json.loads(text[end:])
+    if not isinstance(backends, list) or not isinstance(policy, dict):
+        raise ValueError("it must be a list of backends and an object")
+    return backends, policy
 
 
 _DECODER = json.JSONDecoder()

@@ -205,7 +205,7 @@ def _check_unusual(request: RequestHead) -> None:
     if not target.startswith(b"/") and target != b"*":
         request.authority, request.target = _absolute(target, request.method)
         request.host = host_of(request.authority)
-        if hosts and hosts[0].lower() != request.authority.lower():
+        if hosts and host_of(hosts[0]) != request.host:
             raise Refused(400, "The request's target and its Host name different servers.")
     elif target == b"*" and request.method != b"OPTIONS":
         raise Refused(400, "The request's target is not valid.")

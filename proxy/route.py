@@ -112,17 +112,22 @@ class RouteCompiler:
 
     def compile(self, host: str, prefix: str, text: str) -> Routed:
         """The route; what of the text makes no sense is logged and left out."""
-        entries, policy = contract.parse_route(text)
-        route = Routed(host, prefix, self._read_backends(host, entries), policy)
+        try:
+            entries, policy = contract.parse_route(text)
+            route = Routed(host, prefix, self._read_backends(host, entries), policy)
+        except (ValueError, TypeError, AttributeError) as error:
+            log.error("The route %s%s cannot be read and answers 503: %s", host, prefix, error)
+            route = Routed(host, prefix, [], {})
         route.settle(self._limits)
         route.counters = self.counters.setdefault((host, prefix), route.counters)
         return route
 
     def _read_backends(self, host: str, entries: list[dict[str, Any]]) -> list[tuple[Backend, int]]:
+        """Raises `TypeError` for what is no list."""
         found = []
         for entry in entries:
             try:
                 found.append((self._backends.get(entry["address"]), int(entry.get("weight", 1))))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 log.error("A backend of %s is no address and is left out: %s", host, error)
         return found

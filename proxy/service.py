@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from proxy.wire import Wire
 
 
+log = logging.getLogger("proxy")
+
+_WATCH_SECONDS = 0.25
+
+
 class Service:
     """The current table, backends, limits and clients; `is_stopping` ends keep-alive."""
 
@@ -41,7 +47,8 @@ class Service:
         self.clients: set[Client] = set()
         self.held: set[Client] = set()
         # Served without being registered for reading yet.
-        self.unwatched: list[Client] = []
+        self._unwatched: list[Client] = []
+        self._timers: set[Any] = set()
         # Coarse: the sweep sets it.
         self.now = time.monotonic()
         self.is_stopping = False
@@ -68,6 +75,32 @@ class Service:
         except OSError:
             return None
 
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
+        """Do something once, after a while; for what the sweep would come too late for."""
+        timer = self.loop.timer(seconds)
+        self._timers.add(timer)
+
+        def once() -> None:
+            self._timers.discard(timer)
+            timer.close()
+            try:
+                act()
+            except Exception:
+                log.exception("Something that was due failed")
+
+        timer.start(once)
+
+    def watch_soon(self, client: Client) -> None:
+        """Notice when this client leaves, unless it is served in a moment as most are."""
+        if not self._unwatched:
+            self.later(_WATCH_SECONDS, self._watch)
+        self._unwatched.append(client)
+
+    def _watch(self) -> None:
+        unwatched, self._unwatched = self._unwatched, []
+        for client in unwatched:
+            client.watch()
+
     def forget(self, client: Client) -> None:
         """A connection has ended."""
         self.clients.discard(client)
@@ -90,9 +123,6 @@ class Service:
     def sweep(self) -> None:
         """Once in a while: end what is overdue."""
         now = self.now = time.monotonic()
-        unwatched, self.unwatched = self.unwatched, []
-        for client in unwatched:
-            client.watch()
         for client in [client for client in self.clients if client.due <= now]:
             client.overdue()
         overdue = self.backends.overdue()

@@ -158,7 +158,7 @@ def test_r31_a_bad_route_gets_an_error_page_and_takes_no_other_down(start: Start
     proxy.route(host, backend(ok(b"x")).address)
     with closing(sqlite3.connect(proxy.routes_path)) as routes:
         for number, row in enumerate(BAD_ROWS):
-            routes.execute(f"INSERT INTO routes VALUES ('bad{number}.test', '/', {row})")
+            routes.execute(f"INSERT INTO routes SELECT 'bad{number}.test', '/', {row}, value + 1 FROM generation")
         routes.execute("UPDATE generation SET value = value + 1")
         routes.commit()
     _serves_for(1.3, proxy, host)

@@ -66,16 +66,22 @@ def test_r20_nothing_after_a_refused_request_is_served(shared: Proxy, backend: M
     ],
 )
 def test_r21_the_target_s_own_authority_counts(shared: Proxy, backend: Make, host: str, line: str, target: str) -> None:
-    app, other = backend(ok(b"x")), backend(ok(b"y"))
+    app = backend(ok(b"x"))
     shared.route(host, app.address)
-    shared.route(f"other.{host}", other.address)
-    named = host if "*" in line else f"other.{host}"
+    named = host if "*" in line else f"{host}:8080"
     assert shared.ask(f"{line.format(host=host)}\r\nHost: {named}\r\n\r\n".encode()).text == "x"
     (request,) = app.requests
     assert request.line.split(" ")[1] == target
     assert request.all("host") == [host]
     assert request.all("x-forwarded-host") == [host]
-    assert other.requests == []
+
+
+def test_r21_a_target_and_a_host_that_disagree_are_refused(shared: Proxy, backend: Make, host: str) -> None:
+    app, other = backend(ok(b"x")), backend(ok(b"y"))
+    shared.route(host, app.address)
+    shared.route(f"other.{host}", other.address)
+    assert shared.ask(f"GET http://{host}/ HTTP/1.1\r\nHost: other.{host}\r\n\r\n".encode()).status == 400
+    assert app.requests == other.requests == []
 
 
 @pytest.mark.parametrize("fields", ["", "Host: {0}\r\nHost: {0}\r\n", "Host: {0}\r\nhost: other\r\n", "Host:\r\n"])
