@@ -2,10 +2,15 @@
 
 import contextlib
 import hashlib
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
 
 from tests.instance import wait_for
 from tests.load import UPGRADE, Load, Served
@@ -228,3 +233,56 @@ def test_a_drain_ends_with_its_last_connection(start: Start, backend: Make, host
         later = proxy.unroute(f"other.{host}")
         assert generation > proxy.drained()
     wait_for(lambda: proxy.drained() >= later, what="the drain to end")
+
+
+def _connections_to(address: str, pid: int) -> int:
+    """How many connections to a port of this machine a process holds."""
+    port = f":{int(address.rpartition(':')[2]):04X}"
+    held = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            held.add(os.readlink(descriptor))
+    lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()]
+    return sum(fields[2].endswith(port) and f"socket:[{fields[9]}]" in held for fields in lines)
+
+
+@pytest.fixture
+def full() -> Iterator[str]:
+    """An address that takes no connection and refuses none."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+        address = listener.getsockname()
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        yield f"127.0.0.1:{address[1]}"
+
+
+def test_a_second_try_after_a_switch_drains_as_well(start: Start, backend: Make, host: str, full: str) -> None:
+    go_on = threading.Event()
+
+    def answer(_request: Message, _wire: Wire) -> bytes:
+        assert go_on.wait(20)
+        return ok(b"old")
+
+    proxy = start("--connect-timeout", "0.5", "--drain-timeout", "20")
+    old = backend(answer)
+    proxy.route(host, full, old.address)
+    go_on.set()
+    # By turn: the first is answered at once, the second tries to connect to an address that takes no connection.
+    assert proxy.ask(get(host)).text == "old"
+    go_on.clear()
+    with proxy.connect() as wire:
+        wire.send(get(host))
+        assert proxy.ask(get("nobody.test")).status == 404
+        generation = proxy.route(host, backend(ok(b"new")).address)
+        assert len(old.requests) == 1
+        wait_for(lambda: len(old.requests) == 2, what="the second try")
+        for _ in range(10):
+            assert proxy.drained() < generation
+            time.sleep(0.03)
+        go_on.set()
+        assert wire.response().text == "old"
+    wait_for(lambda: proxy.drained() >= generation, what="the drain to end")
+    # Nothing stays open to who has left.
+    wait_for(lambda: _connections_to(old.address, proxy.pid) == 0, what="the connections to the old backend to end")
