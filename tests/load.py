@@ -227,7 +227,7 @@ def _reason(wire: Wire, error: Exception) -> str:
     return f"{kind} in the middle of the answer, after {wire.buffer[:60]!r}"
 
 
-class Served:
+class Versions:
     """Which version was in the table when: what an answer is compared with."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.instance import wait_for
-from tests.load import UPGRADE, Load, Served
+from tests.load import UPGRADE, Load, Versions
 from tests.proxy.process import Proxy
 from tests.proxy.wire import Answer, Backend, Message, Wire, get, ok
 
@@ -65,21 +65,21 @@ def is_whole(path: str, body: bytes, message: Message) -> str:
 def test_twenty_switches_under_load_lose_nothing(start: Start, backend: Make, host: str) -> None:
     proxy = start("--drain-timeout", "10")
     apps = {name: backend(app(name), reads_body=False) for name in ("a", "b")}
-    served = Served()
-    served.switch("a", lambda: proxy.route(host, apps["a"].address))
+    versions = Versions()
+    versions.switch("a", lambda: proxy.route(host, apps["a"].address))
     load = Load(proxy.port, host, is_whole, PATHS, upload="/upload").visitors(keep_alive=8, new=4, uploads=6, tunnels=4)
     with load:
         for turn in range(SWITCHES):
             load.more(20)
             time.sleep(0.2)
             name = "ba"[turn % 2]
-            served.switch(name, lambda name=name: proxy.route(host, apps[name].address))  # type: ignore[misc]
+            versions.switch(name, lambda name=name: proxy.route(host, apps[name].address))  # type: ignore[misc]
         load.more(20)
     assert not load.failures, load.told()
     wrong = [
         f"{got.kind} {got.path}: {complaint}"
         for got in load.answers
-        if (complaint := served.wrong(got.message.one("x-backend"), got.sent, float(got.message.one("x-asked"))))
+        if (complaint := versions.wrong(got.message.one("x-backend"), got.sent, float(got.message.one("x-asked"))))
     ]
     assert not wrong, "\n".join(wrong[:10])
     counts = load.counts()
@@ -87,7 +87,7 @@ def test_twenty_switches_under_load_lose_nothing(start: Start, backend: Make, ho
     # Each tunnel was opened once and lived on, though its backend had left many times.
     assert counts["tunnel"] == 4
     assert load.echoes >= 4 * SWITCHES
-    crossing = {got.kind for got in served.crossing(load.answers)}
+    crossing = {got.kind for got in versions.crossing(load.answers)}
     assert {"upload", "keep-alive"} <= crossing, crossing
     generation = proxy.route(host, apps["b"].address)
     wait_for(lambda: proxy.drained() >= generation, what="the drain, once everybody is gone")
