@@ -312,6 +312,9 @@ class Client(Wire):
                 self.pause()
         elif exchange.tunnel is not None:
             self.pause()
+            if exchange.tunnel.has_backend_ended and not self.is_blocked:
+                exchange.cut()
+                return
             exchange.tunnel.end_writing()
             self.due_in(_TUNNEL_LINGER_SECONDS)
         elif exchange.is_uploading:
@@ -330,8 +333,8 @@ class Client(Wire):
     def tunnel_ended(self) -> None:
         """The backend's side of a tunnel has ended; the client may have more to say for a moment."""
         exchange = self.exchange
-        if exchange is not None and exchange.upstream is not None:
-            exchange.upstream.pause()
+        if exchange is not None and exchange.tunnel is not None:
+            exchange.tunnel.backend_ended()
         self._closes = True
         self.due_in(_TUNNEL_LINGER_SECONDS)
         if not self.is_blocked:

@@ -84,8 +84,8 @@ class Exchange:
     def _try_next(self) -> None:
         """Send the request to the next backend that can be connected to; with none left it gets an error answer."""
         while self._backends:
-            self.backend = backend = self._backends[0]
-            self._backends = self._backends[1:]
+            first, *self._backends = self._backends
+            backend = self.backend = first if first.departed is None else self._service.backends.again(first)
             backend.in_flight += 1
             while backend.idle:
                 self.upstream = upstream = backend.idle.pop()
