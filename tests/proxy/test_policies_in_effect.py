@@ -1,5 +1,6 @@
 """What a route's policy does to requests, seen from outside the real process."""
 
+import json
 import ssl
 import time
 from base64 import b64encode
@@ -245,3 +246,35 @@ def test_a_bad_value_of_a_protecting_key_lets_nobody_in(
     assert shared.ask(get(host)).status == 503
     assert app.requests == []
     assert shared.log.count(f"Policy {key} of app '{host}-secret'") == 1
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"redirects": 5, "canonical_host": "/", "https_only": "x", "response_headers": [], "compress": "x"},
+        {"sticky": 5, "balance": "fair", "strip_prefix": "x", "max_body_bytes": "x", "first_byte_seconds": []},
+        {"max_body_bytes": -1, "first_byte_seconds": -1, "health": 5, "app": [], "unavailable": 7, "unknown": 1},
+        {"max_body_bytes": 10**400, "first_byte_seconds": 10**400, "sticky": "\u20ac"},
+        {"max_body_bytes": float("inf"), "first_byte_seconds": float("inf")},
+        {"max_body_bytes": float("nan"), "first_byte_seconds": float("nan")},
+        {"health": {"interval": 10**400, "timeout": "x", "threshold": 1e999, "path": 5}},
+    ],
+    ids=lambda policy: json.dumps(policy)[:40],
+)
+def test_a_bad_value_of_another_key_is_left_out(
+    shared: Proxy, backend: Make, host: str, policy: dict[str, Any]
+) -> None:
+    shared.route(host, backend(lambda request, _wire: ok(request.body)).address, policy=policy)
+    with shared.connect() as wire:
+        for _ in range(2):
+            wire.send(get(host, "/a", "Content-Length: 5", method="POST") + b"hello")
+            answer = wire.response()
+            assert (answer.status, answer.text, answer.all("set-cookie")) == (200, "hello", [])
+    assert "Traceback" not in shared.log
+
+
+@pytest.mark.parametrize("name", ["a\r\nX-Evil: 1", "a b", "a=b", "a;b", 'a"', ""])
+def test_a_cookie_name_that_is_none_is_left_out(shared: Proxy, backend: Make, host: str, name: str) -> None:
+    shared.route(host, backend(ok(b"x")).address, policy={"sticky": name})
+    answer = shared.ask(get(host))
+    assert (answer.text, answer.all("set-cookie"), answer.all("x-evil")) == ("x", [], [])
