@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _MOST_INTERIM = 16
 # Doing these twice is the same as once (RFC 9110, 9.2.2).
 _REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
-CLIENT_LEFT = 499
 
 
 class Exchange:
@@ -385,7 +384,7 @@ class Exchange:
         """The client is gone; nobody needs the answer."""
         self._release(reusable=False)
         if self.response is None:
-            self.status = CLIENT_LEFT
+            self.status = replies.CLIENT_LEFT
         self._client.abort(self)
 
     def overdue(self) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CHALLENGES = b"/.well-known/acme-challenge/"
 RETRY_AFTER_SECONDS = 5
+# Only for our own books: nobody is there to get it.
+CLIENT_LEFT = 499
 
 
 def reply(

@@ -95,6 +95,33 @@ def test_a_route_that_goes_while_paused_answers_503(shared: Proxy, backend: Make
         assert wire.response().status == 503
 
 
+@pytest.mark.parametrize("resets", [False, True])
+def test_who_leaves_while_held_is_not_asked_for(shared: Proxy, backend: Make, host: str, resets: bool) -> None:
+    app = backend(ok(b"x"))
+    shared.route(host, app.address, policy=PAUSED)
+    before = shared.descriptors()
+    wire = shared.connect()
+    wire.send(get(host, "/", "Content-Length: 5", method="POST") + b"hello")
+    wait_for(lambda: shared.descriptors() > before, what="the request to be held")
+    wire.reset() if resets else wire.close()
+    wait_for(lambda: shared.descriptors() <= before, 4, "the connection's end")
+    shared.route(host, app.address)
+    assert shared.ask(get(host)).text == "x"
+    assert len(app.requests) == 1
+
+
+def test_a_held_request_counts_once_for_the_rate_limit(shared: Proxy, backend: Make, host: str) -> None:
+    limit = {"app": host, "rate_limit": {"requests": 2, "seconds": 3600}}
+    app = backend(ok(b"x"))
+    shared.route(host, app.address, policy=limit | PAUSED)
+    with shared.connect() as wire:
+        wire.send(get(host) * 2)
+        time.sleep(0.1)
+        shared.route(host, app.address, policy=limit)
+        assert [wire.response().status for _ in range(2)] == [200, 200]
+    assert shared.ask(get(host)).status == 429
+
+
 # maintenance
 
 
