@@ -1,5 +1,6 @@
 """`python -m proxy`: the reverse proxy as a process of its own; nothing of the control plane is imported."""
 
+import gc
 import logging
 import signal
 import socket
@@ -23,6 +24,7 @@ from proxy.watcher import Watcher
 # SIGTERM: how long requests may take to end.
 STOP_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
+_GARBAGE_THRESHOLD = 50_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     server = Server(service, certificates, options.proxy_protocol)
     server.start(plain, tls)
     Checker(service).start()
+    # Requests leave no cycles behind, so garbage is looked for rarely; what was loaded is never garbage.
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD)
     _end(server, _wait_for_signal(service), options.drain_timeout)
     watcher.leave()
     if access_log is not None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
+    from proxy.greeting import Greeting
     from proxy.route import Routed
     from proxy.service import Service
 
@@ -44,6 +45,7 @@ class Client(Wire):
         "bytes_out",
         "due",
         "exchange",
+        "greeting",
         "held",
         "is_idle",
         "is_lingering",
@@ -60,6 +62,8 @@ class Client(Wire):
         self.buffer = b""
         self.exchange: Exchange | None = None
         self.held: Meeting | None = None
+        # What comes before the first request: a TLS handshake, or a trusted peer's introduction.
+        self.greeting: Greeting | None = None
         self.is_idle = True
         self.is_lingering = False
         self.bytes_out = 0
@@ -355,6 +359,12 @@ class Client(Wire):
             self.exchange.client_left()
         else:
             self.close()
+
+    def close(self, resets: bool = False) -> None:
+        if self.greeting is not None:
+            # Its watcher must not outlive the descriptor.
+            self.greeting.stop()
+        super().close(resets)
 
     def on_closed(self) -> None:
         self.service.forget(self)

@@ -224,7 +224,7 @@ class Exchange:
     def _take_whole(self, data: bytes) -> bool:
         """The usual case in as few steps as can be: a whole answer with a length, passed on as it is."""
         end = data.find(b"\r\n\r\n")
-        response = self._service.responses.known(data[:end])
+        response = self._service.responses.remembered.get(data[:end])
         if response is None or len(data) - end - 4 != response.whole_length or not self.route.is_verbatim:
             return False
         request, client = self.request, self._client

@@ -6,6 +6,7 @@ backends the same with each answer, so parsed blocks are remembered, as many as 
 
 import re
 import socket
+from typing import TypeVar
 
 from proxy import fields
 from proxy.fields import Field, FieldBlock, Malformed, TooMany, Unclear, join_fields, parse_block
@@ -26,6 +27,14 @@ _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-
 
 # Blocks longer than this are parsed each time: remembering them would cost more than it saves.
 _LONGEST_REMEMBERED, _MOST_REMEMBERED = 2048, 512
+T = TypeVar("T")
+
+
+def _remember(known: dict[bytes, T], key: bytes, found: T) -> None:
+    if len(key) <= _LONGEST_REMEMBERED:
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        known[key] = found
 
 
 class Refused(Exception):
@@ -136,22 +145,34 @@ class RequestParser:
     def __init__(self, most_line_bytes: int = 16384, most_fields: int = 200) -> None:
         self._most_line_bytes = most_line_bytes
         self._most_fields = most_fields
+        self._lines: dict[bytes, tuple[bytes, bytes, bool, bool]] = {}
         self._remembered: dict[bytes, RequestFields] = {}
 
     def parse(self, head: bytes) -> RequestHead:
         """Parse a request's head, given without the empty line that ends it. Raises `Refused`."""
         line, _, block = head.partition(b"\r\n")
+        read = self._lines.get(line)
+        if read is None:
+            read = self._read_line(line)
+        found = self._remembered.get(block)
+        if found is None:
+            found = self._fields(block)
+        method, target, is_http_10, is_usual = read
+        request = RequestHead(method, target, is_http_10, found)
+        if not (is_usual and found.authority):
+            _check_unusual(request)
+        return request
+
+    def _read_line(self, line: bytes) -> tuple[bytes, bytes, bool, bool]:
+        """Method, target, whether it is HTTP/1.0, and whether nothing about it needs a closer look."""
         match = _REQUEST_LINE.fullmatch(line)
         if match is None or len(line) > self._most_line_bytes:
             raise self._bad_line(line)
         method, target, minor = match.groups()
-        found = self._remembered.get(block)
-        if found is None:
-            found = self._fields(block)
-        request = RequestHead(method, target, minor == b"0", found)
-        if target[0] != 0x2F or method in _UNSERVED or minor == b"0" or not found.authority:
-            _check_unusual(request)
-        return request
+        is_http_10 = minor == b"0"
+        read = (method, target, is_http_10, target[0] == 0x2F and method not in _UNSERVED and not is_http_10)
+        _remember(self._lines, line, read)
+        return read
 
     def _fields(self, block: bytes) -> RequestFields:
         try:
@@ -162,10 +183,7 @@ class RequestParser:
             raise Refused(400, "The length of the request's body is not clear.") from None
         except Malformed:
             raise Refused(400, "A header field is not valid.") from None
-        if len(block) <= _LONGEST_REMEMBERED:
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[block] = found
+        _remember(self._remembered, block, found)
         return found
 
     def _bad_line(self, line: bytes) -> Refused:
@@ -347,19 +365,13 @@ class ResponseParser:
 
     def __init__(self, most_fields: int = 1000) -> None:
         self._most_fields = most_fields
-        self._remembered: dict[bytes, ResponseHead] = {}
-
-    def known(self, head: bytes) -> ResponseHead | None:
-        """The response's head if it was parsed before."""
-        return self._remembered.get(head)
+        # By the head's bytes, those parsed before.
+        self.remembered: dict[bytes, ResponseHead] = {}
 
     def parse(self, head: bytes) -> ResponseHead:
         """Parse a response's head, given without the empty line that ends it. Raises `Malformed`."""
-        found = self._remembered.get(head)
+        found = self.remembered.get(head)
         if found is None:
             found = ResponseHead(head, self._most_fields)
-            if len(head) <= _LONGEST_REMEMBERED:
-                if len(self._remembered) >= _MOST_REMEMBERED:
-                    self._remembered.clear()
-                self._remembered[head] = found
+            _remember(self.remembered, head, found)
         return found
