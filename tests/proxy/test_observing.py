@@ -182,6 +182,17 @@ def test_answers_of_a_backend_are_counted(counting: Proxy, backend: Make, host: 
     assert sum(row.bytes_out for row in rows) == 28
 
 
+@pytest.mark.parametrize("status", [600, 999])
+def test_a_status_of_no_class_is_passed_on_and_counted(counting: Proxy, backend: Make, host: str, status: int) -> None:
+    counting.route(host, backend(b"HTTP/1.1 %d Odd\r\nContent-Length: 1\r\n\r\nx" % status).address)
+    with counting.connect() as wire:
+        for _ in range(2):
+            wire.send(get(host))
+            assert wire.response().status == status
+    assert traffic(counting, host, 2).statuses == (0, 0, 0, 0, 2)
+    assert "Traceback" not in counting.log
+
+
 def test_how_long_requests_took_is_counted(counting: Proxy, backend: Make, host: str) -> None:
     def answer(_request: Message, _wire: Wire) -> bytes:
         time.sleep(0.12)
@@ -264,3 +275,23 @@ def test_nothing_is_written_while_nothing_happens(counting: Proxy, backend: Make
 
         wait_for(lambda: all(is_at_rest() for _ in range(2)), 10, "rest")
         assert all(is_at_rest() for _ in range(4))
+
+
+def test_a_locked_file_makes_no_minute_count_twice(start: Start, backend: Make, host: str) -> None:
+    proxy = start(constants=SOON)
+    proxy.route(host, backend(ok(b"x")).address)
+    for _ in range(5):
+        proxy.ask(get(host))
+    traffic(proxy, host, 5)
+    with closing(sqlite3.connect(proxy.state_path, isolation_level=None)) as locker:
+        locker.execute("BEGIN IMMEDIATE")
+        proxy.ask(get(host))
+        wait_for(lambda: "cannot be written" in proxy.log, 10, "the complaint")
+        locker.execute("ROLLBACK")
+    proxy.ask(get(host))
+    found = traffic(proxy, host, 7)
+    with proxy.state() as state:
+        rows = contract.minutes(state, 0, [host])
+    assert sum(row.requests for row in rows) == 7
+    assert sum(sum(row.buckets) for row in rows) == 7
+    assert sum(row.bytes_out for row in rows) == found.bytes_out == 7
