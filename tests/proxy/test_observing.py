@@ -205,12 +205,34 @@ def test_how_long_requests_took_is_counted(counting: Proxy, backend: Make, host:
     assert contract.quantile(found.buckets, 1) >= 0.25  # type: ignore[operator]
 
 
+def test_the_proxys_own_pages_are_counted(counting: Proxy, host: str) -> None:
+    counting.route(host, policy={"unavailable": "stopped"})
+    counting.route(f"m.{host}", policy={"maintenance": {"message": "Later"}})
+    page = counting.ask(get(host))
+    assert counting.ask(get(f"m.{host}")).status == 503
+    found = traffic(counting, host)
+    assert (found.statuses, found.bytes_out) == ((0, 0, 0, 0, 1), len(page.body))
+    assert traffic(counting, f"m.{host}").statuses == (0, 0, 0, 0, 1)
+
+
 @pytest.mark.parametrize("framing", ["Content-Length: 300000", "Transfer-Encoding: chunked"])
 def test_uploads_are_counted(counting: Proxy, backend: Make, host: str, framing: str) -> None:
     counting.route(host, backend(lambda request, _wire: ok(b"%d" % len(request.body))).address)
     body = b"x" * 300_000 if "Length" in framing else b"%x\r\n%s\r\n0\r\n\r\n" % (300_000, b"x" * 300_000)
     assert counting.ask(get(host, "/", framing, method="POST") + body).text == "300000"
     assert traffic(counting, host).bytes_in == 300_000
+
+
+def test_compressed_answers_count_as_what_was_sent(counting: Proxy, backend: Make, host: str) -> None:
+    answers = [ok(b"x" * 20_000, "Content-Type: text/html")]
+    answers.append(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"4e20\r\n" + b"x" * 20_000 + b"\r\n0\r\n\r\n"
+    )
+    app = backend(lambda request, _wire: answers["chunked" in request.line])
+    counting.route(host, app.address, policy={"compress": True})
+    bodies = [counting.ask(get(host, path, "Accept-Encoding: gzip")).body for path in ("/", "/chunked")]
+    assert traffic(counting, host, 2).bytes_out == sum(map(len, bodies)) < 1000
 
 
 def test_long_answers_are_counted(counting: Proxy, backend: Make, host: str) -> None:
