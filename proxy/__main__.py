@@ -107,7 +107,6 @@ def _wait_for_signal(service: Service) -> int:
 
 def _reopen(service: Service) -> None:
     if service.access_log is not None:
-        service.access_log.flush()
         service.access_log.reopen()
 
 

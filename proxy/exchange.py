@@ -120,7 +120,7 @@ class Exchange:
         request, client, upstream = self.request, self._client, self.upstream
         assert upstream is not None  # noqa: S101 - it is connected
         is_sent = upstream.write(
-            b"%b %b HTTP/1.1\r\n%b%b" % (request.method, request.target, self._lines, self._at_hand)
+            b"%b %b HTTP/1.1\r\n%b%b" % (request.method, request.onward, self._lines, self._at_hand)
         )
         if not self.is_uploading:
             client.due = self._service.now + self.route.first_byte_seconds

@@ -91,7 +91,7 @@ class Meeting:
         route, request = self.route, self.request
         if route.strips and request.target != b"*":
             path = request.target[len(route.prefix) :]
-            request.target = path if path.startswith(b"/") else b"/" + path
+            request.onward = path if path.startswith(b"/") else b"/" + path
         self._client.forward(request, route, self)
 
     @property

@@ -62,6 +62,26 @@ def json_lines(path: Path, count: int) -> list[dict[str, Any]]:
 # The access log
 
 
+def test_each_request_is_a_line_of_json(start: Start, backend: Make, host: str, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    app = backend(ok(b"hello"))
+    proxy = start(*OFTEN, "--access-log", str(log))
+    proxy.route(host, app.address)
+    proxy.route(host, app.address, prefix="/api", policy={"strip_prefix": True})
+    proxy.ask(get(host, "/a?b=c"))
+    proxy.ask(get(host, "/api/x", method="HEAD"), has_body=False)
+    proxy.ask(get("nobody.test"))
+    first, second, third = json_lines(log, 3)
+    assert (first["client"], first["method"], first["host"], first["target"]) == ("127.0.0.1", "GET", host, "/a?b=c")
+    assert (first["status"], first["bytes"], first["backend"]) == (200, 5, app.address)
+    assert 0 < first["seconds"] < 5
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first["time"])
+    assert (second["target"], second["bytes"]) == ("/api/x", 0), "the target is what the client asked for"
+    assert (third["status"], third["host"], third["backend"]) == (404, "nobody.test", "")
+    assert third["bytes"] > 0
+    assert log.stat().st_mode & 0o007 == 0
+
+
 HOSTILE = ['/"', "/\\", '/\\"},{"a":"', "/%0a%0d", "/{}'<script>", "/\\u000a", "/\\n\\", '/"" 200 1 "-" "x']
 
 
@@ -121,6 +141,21 @@ def test_a_moved_file_is_left_when_told_so(start: Start, backend: Make, host: st
     assert [line["target"] for line in json_lines(log, 1)] == ["/after"]
 
 
+def test_a_file_that_cannot_be_opened_anew_is_said_and_serving_goes_on(
+    start: Start, backend: Make, host: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    proxy = start(*OFTEN, "--access-log", str(folder / "access.log"))
+    proxy.route(host, backend(ok(b"x")).address)
+    folder.rename(tmp_path / "moved")
+    os.kill(proxy.pid, signal.SIGUSR1)
+    wait_for(lambda: "cannot be opened" in proxy.log, 5, "the complaint")
+    assert proxy.ask(get(host, "/on")).text == "x"
+    assert json_lines(tmp_path / "moved" / "access.log", 1)[0]["target"] == "/on"
+    assert "Traceback" not in proxy.log
+
+
 def test_a_signal_without_a_log_harms_nobody(counting: Proxy) -> None:
     os.kill(counting.pid, signal.SIGUSR1)
     assert counting.ask(get("nobody.test")).status == 404
@@ -145,6 +180,28 @@ def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path: Path, path: str)
     assert done.returncode == 1
     assert done.stderr.startswith(f"proxy: the access log {path} cannot be written: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_full_disk_costs_lines_and_no_requests(start: Start, backend: Make, host: str, small_disk: Path) -> None:
+    log, filler = small_disk / "access.log", small_disk / "filler"
+    proxy = start(*OFTEN, "--access-log", str(log))
+    proxy.route(host, backend(ok(b"x")).address)
+    proxy.ask(get(host, "/first"))
+    lines(log, 1)
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(b"x" * 512) == 512:
+            pass
+
+    def complains() -> bool:
+        assert proxy.ask(get(host, f"/{'x' * 300}")).text == "x"
+        return "cannot be written" in proxy.log
+
+    wait_for(complains, 10, "the complaint")
+    filler.unlink()
+    proxy.ask(get(host, "/room-again"))
+    wait_for(lambda: "/room-again" in log.read_text(), 5, "the line")
+    assert json.loads(log.read_text().splitlines()[-1])["target"] == "/room-again"
+    assert proxy.log.count("cannot be written") == 1
 
 
 # Counters
