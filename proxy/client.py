@@ -317,6 +317,8 @@ class Client(Wire):
             self.pause()
             exchange.tunnel.end_writing()
             self.due_in(_TUNNEL_LINGER_SECONDS)
+            if exchange.tunnel.backend_ended and not self._closes:
+                exchange.cut()
         elif exchange.is_uploading:
             exchange.client_left()
         else:
@@ -333,7 +335,8 @@ class Client(Wire):
     def tunnel_ended(self) -> None:
         """The backend's side of a tunnel has ended; the client may have more to say for a moment."""
         exchange = self.exchange
-        if exchange is not None and exchange.upstream is not None:
+        if exchange is not None and exchange.tunnel is not None and exchange.upstream is not None:
+            exchange.tunnel.backend_ended = True
             exchange.upstream.pause()
         self._closes = True
         self.due_in(_TUNNEL_LINGER_SECONDS)
@@ -344,7 +347,10 @@ class Client(Wire):
         exchange = self.exchange
         if self._closes:
             self._closes = False
-            if exchange is not None:
+            if exchange is not None and exchange.tunnel is not None:
+                if exchange.tunnel.client_ended:
+                    exchange.cut()
+                    return
                 self.end_writing()
                 self.resume()
             else:

@@ -19,7 +19,7 @@ import pytest
 from proxy import contract
 from tests.instance import ROOT, wait_for
 from tests.proxy.process import Proxy, running
-from tests.proxy.test_watching import small_disk
+from tests.proxy.test_watching import UPGRADE, echo, small_disk
 from tests.proxy.wire import Backend, Message, Wire, get, ok
 
 __all__ = ["small_disk"]
@@ -312,6 +312,29 @@ def test_who_leaves_before_the_answer_is_counted_too(counting: Proxy, backend: M
         wait_for(lambda: app.requests, what="the request")
     assert traffic(counting, host).statuses == (0, 0, 0, 1, 0)
     gate.set()
+
+
+@pytest.mark.parametrize("who", ["client", "backend"])
+def test_a_tunnel_is_counted_as_soon_as_both_have_ended_it(counting: Proxy, backend: Make, host: str, who: str) -> None:
+    def answer(request: Message, wire: Wire) -> None:
+        if who == "client":
+            echo(request, wire)
+            return
+        wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        wire.send(wire.exactly(5))
+
+    counting.route(host, backend(answer).address)
+    with counting.connect() as wire:
+        wire.send(get(host, "/", *UPGRADE))
+        assert wire.head().status == 101
+        wire.send(b"hello")
+        assert wire.exactly(5) == b"hello"
+        if who == "backend":
+            assert wire.has_ended()
+    begun = time.monotonic()
+    found = traffic(counting, host)
+    assert (found.statuses, found.bytes_in, found.bytes_out) == ((1, 0, 0, 0, 0), 5, 5)
+    assert time.monotonic() - begun < 2.5
 
 
 def test_a_process_tells_of_its_connections(counting: Proxy, backend: Make, host: str) -> None:
