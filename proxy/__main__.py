@@ -109,7 +109,6 @@ def _wait_for_signal(service: Service) -> list[int]:
 
 def _reopen(service: Service) -> None:
     if service.access_log is not None:
-        service.access_log.flush()
         service.access_log.reopen()
 
 

@@ -309,7 +309,10 @@ class Client(Wire):
             if self.held is None:
                 self.close()
             else:
+                # Who sent all of it and only listens now is served if that is soon; so is nobody else.
                 self.pause()
+                self._has_ended = True
+                self.due_in(_HALF_CLOSED_SECONDS)
         elif exchange.tunnel is not None:
             self.pause()
             if exchange.tunnel.has_backend_ended and not self.is_blocked:
@@ -344,7 +347,7 @@ class Client(Wire):
         exchange = self.exchange
         if self._closes:
             self._closes = False
-            if exchange is not None:
+            if exchange is not None and exchange.tunnel is not None:
                 self.end_writing()
                 self.resume()
             else:
@@ -372,7 +375,7 @@ class Client(Wire):
     def overdue(self) -> None:
         """What was waited for did not come in time."""
         if self.held is not None:
-            self.held.give_up()
+            self.held.client_left() if self._has_ended else self.held.give_up()
         elif self.exchange is not None:
             self.exchange.client_left() if self._has_ended else self.exchange.overdue()
         elif self.is_lingering or self.is_idle or self._closes:

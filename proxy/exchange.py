@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _MOST_INTERIM = 16
 # Doing these twice is the same as once (RFC 9110, 9.2.2).
 _REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
-CLIENT_LEFT = 499
 
 
 class Exchange:
@@ -121,7 +120,7 @@ class Exchange:
         request, client, upstream = self.request, self._client, self.upstream
         assert upstream is not None  # noqa: S101 - it is connected
         is_sent = upstream.write(
-            b"%b %b HTTP/1.1\r\n%b%b" % (request.method, request.target, self._lines, self._at_hand)
+            b"%b %b HTTP/1.1\r\n%b%b" % (request.method, request.onward, self._lines, self._at_hand)
         )
         if not self.is_uploading:
             client.due = self._service.now + self.route.first_byte_seconds
@@ -385,7 +384,7 @@ class Exchange:
         """The client is gone; nobody needs the answer."""
         self._release(reusable=False)
         if self.response is None:
-            self.status = CLIENT_LEFT
+            self.status = replies.CLIENT_LEFT
         self._client.abort(self)
 
     def overdue(self) -> None:

@@ -85,13 +85,13 @@ class RequestFields:
 
 
 class RequestHead:
-    """A request without its body. `target` is in origin form, or `*`."""
+    """A request without its body. `target` is in origin form, or `*`; `onward` is what the backend gets for it."""
 
-    __slots__ = ("authority", "fields", "host", "is_http_10", "method", "target")
+    __slots__ = ("authority", "fields", "host", "is_http_10", "method", "onward", "target")
 
     def __init__(self, method: bytes, target: bytes, is_http_10: bool, fields: RequestFields) -> None:
         self.method = method
-        self.target = target
+        self.target = self.onward = target
         self.is_http_10 = is_http_10
         self.fields = fields
         self.authority = fields.authority
@@ -223,6 +223,7 @@ def _check_unusual(request: RequestHead) -> None:
     target = request.target
     if not target.startswith(b"/") and target != b"*":
         request.authority, request.target = _absolute(target, request.method)
+        request.onward = request.target
         request.host = host_of(request.authority)
         if hosts and host_of(hosts[0]) != request.host:
             raise Refused(400, "The request's target and its Host name different servers.")

@@ -83,10 +83,11 @@ class Introduction(Greeting):
     An empty address is the peer's own.
     """
 
-    __slots__ = ("_begin",)
+    __slots__ = ("_begin", "_seen")
 
     def __init__(self, client: Client, begin: Callable[[Client, str], None]) -> None:
         self._begin = begin
+        self._seen = 0
         super().__init__(client, _SECONDS)
 
     def go_on(self) -> None:
@@ -97,7 +98,16 @@ class Introduction(Greeting):
             data = client.sock.recv(_HEADER.size + _MOST_BYTES, socket.MSG_PEEK)
             found = read_introduction(data) if data else None
             if found is not None:
+                self._wake_from(1)
                 client.sock.recv(found[0])
+            elif len(data) > self._seen:
+                # What stays in the socket would wake us again and again.
+                self._seen = len(data)
+                self._wake_from(len(data) + 1)
+            else:
+                # Nothing new: it has ended.
+                client.close()
+                return
         except BlockingIOError:
             return
         except (OSError, Unreadable):
@@ -107,5 +117,7 @@ class Introduction(Greeting):
         if found is not None:
             self.stop()
             self._begin(client, found[1])
-        elif not data:
-            client.close()
+
+    def _wake_from(self, count: int) -> None:
+        """Be called when so many bytes are there."""
+        self.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)

@@ -146,15 +146,19 @@ class Watcher:
         if now < self._next_report:
             return
         self._next_report = now + _REPORT_SECONDS
-        traffic, minutes = self._tally.news()
-        if traffic:
-            contract.report_traffic(self._open_state(), pid, traffic)
-            contract.add_minutes(self._open_state(), minutes)
+        self._report_traffic()
         in_flight = sum(backend.in_flight for backend in service.backends)
         process = ProcessState(pid, len(service.clients), in_flight, service.accepted, self._began)
         if process != self._process:
             contract.report_process(self._open_state(), process)
             self._process = process
+
+    def _report_traffic(self) -> None:
+        totals, minutes = self._tally.news()
+        if totals:
+            contract.report_traffic(self._open_state(), os.getpid(), totals)
+            contract.add_minutes(self._open_state(), minutes)
+            self._tally.told(totals)
 
     def _open_state(self) -> sqlite3.Connection:
         if self._state is None:
@@ -181,10 +185,7 @@ class Watcher:
         self._timer.stop()
         self._wake.close()
         with contextlib.suppress(sqlite3.Error):
-            traffic, minutes = self._tally.news()
-            if traffic:
-                contract.report_traffic(self._open_state(), os.getpid(), traffic)
-                contract.add_minutes(self._open_state(), minutes)
+            self._report_traffic()
             contract.forget(self._open_state(), os.getpid())
         self._close_state()
         self._close_routes()
