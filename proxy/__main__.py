@@ -1,11 +1,13 @@
 """`python -m proxy`: the reverse proxy as a process of its own; nothing of the control plane is imported."""
 
+import gc
 import logging
 import signal
 import socket
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
@@ -23,6 +25,7 @@ from proxy.watcher import Watcher
 # SIGTERM: how long requests may take to end.
 STOP_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
+_GARBAGE_THRESHOLD = 50_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     server = Server(service, certificates, options.proxy_protocol)
     server.start(plain, tls)
     Checker(service).start()
+    # Requests leave no cycles behind, so garbage is looked for rarely; what was loaded is never garbage.
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD)
     _end(server, _wait_for_signal(service), options.drain_timeout)
     watcher.leave()
     if access_log is not None:
@@ -85,7 +91,8 @@ def _access_log(options: Namespace) -> AccessLog | None:
         raise OSError(f"the access log {options.access_log} cannot be written: {error.strerror}") from None
 
 
-def _wait_for_signal(service: Service) -> int:
+def _wait_for_signal(service: Service) -> list[int]:
+    """The signals that end us, as they come; back with the first one."""
     told = Event()
     received: list[int] = []
 
@@ -97,23 +104,34 @@ def _wait_for_signal(service: Service) -> int:
         gevent.signal_handler(number, tell, number)
     gevent.signal_handler(signal.SIGUSR1, _reopen, service)
     told.wait()
-    return received[0]
+    return received
 
 
 def _reopen(service: Service) -> None:
     if service.access_log is not None:
-        service.access_log.flush()
         service.access_log.reopen()
 
 
-def _end(server: Server, number: int, drain_seconds: float) -> None:
-    """SIGQUIT lets everybody end in their own time, the others in a few seconds."""
-    is_drain = number == signal.SIGQUIT
-    server.drain() if is_drain else server.stop()
-    deadline = time.monotonic() + (drain_seconds if is_drain else STOP_SECONDS)
-    while not server.has_ended(counts_tunnels=is_drain) and time.monotonic() < deadline:
-        gevent.sleep(_LOOK_SECONDS)
+def _end(server: Server, received: list[int], drain_seconds: float) -> None:
+    """SIGQUIT lets everybody end in their own time, the others in a few seconds, also those who had more before."""
+    if received[-1] == signal.SIGQUIT:
+        server.drain()
+        _wait(lambda: server.has_ended(counts_tunnels=True) or received[-1] != signal.SIGQUIT, drain_seconds)
+    if received[-1] != signal.SIGQUIT:
+        _wait(lambda: _has_stopped(server), STOP_SECONDS)
     server.cut()
+
+
+def _has_stopped(server: Server) -> bool:
+    # Again and again: a connection that was busy may rest a moment later.
+    server.stop()
+    return server.has_ended(counts_tunnels=False)
+
+
+def _wait(has_come: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not has_come() and time.monotonic() < deadline:
+        gevent.sleep(_LOOK_SECONDS)
 
 
 if __name__ == "__main__":

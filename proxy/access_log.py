@@ -39,10 +39,18 @@ class AccessLog:
         self._size = 0
         self._descriptor = -1
         self._complained = False
-        self.reopen()
+        self._is_cut = False
+        self._open()
 
     def reopen(self) -> None:
-        """Open the file anew, after somebody has moved it away. Raises `OSError` for the first time only."""
+        """Open the file anew, after somebody has moved it away; go on with the old one when that cannot be."""
+        self.flush()
+        try:
+            self._open()
+        except OSError as error:
+            log.error("The access log %s cannot be opened anew (%s); going on as before.", self._path, error.strerror)
+
+    def _open(self) -> None:
         if self._path == STDOUT:
             self._descriptor = sys.stdout.fileno()
             return
@@ -98,7 +106,12 @@ class AccessLog:
         try:
             if self._size + len(content) > self._most_bytes and self._size and self._path != STDOUT:
                 self._rotate()
-            self._size += os.write(self._descriptor, content)
+            if self._is_cut:
+                content = b"\n" + content
+            written = os.write(self._descriptor, content)
+            self._size += written
+            # A disk that is full may have taken a part of a line, which must not spoil the next one.
+            self._is_cut = written < len(content)
             self._complained = False
         except OSError as error:
             if not self._complained:
@@ -114,7 +127,9 @@ class AccessLog:
                 newer.replace(older)
         if not self._keep:
             path.unlink(missing_ok=True)
-        self.reopen()
+        # Where this fails the old file goes on, and is not put aside again at once.
+        self._size = 0
+        self._open()
 
 
 _ISO, _COMMON = "%Y-%m-%dT%H:%M:%SZ", "%d/%b/%Y:%H:%M:%S +0000"

@@ -47,7 +47,6 @@ class Answering:
         body = data[at:]
         if self._is_whole(body):
             self._client.write(self._head() + self._encoded_whole(body))
-            self._client.bytes_out += len(body)
             exchange.finish(self._keeps, self._reusable)
             return
         self._client.write(self._head())
@@ -120,8 +119,10 @@ class Answering:
 
     def _encoded_whole(self, body: bytes) -> bytes:
         if self._encoder is None:
-            return body if self.left else b""
+            self._client.bytes_out += len(body)
+            return body
         content = self._encoder.feed(body) + self._encoder.end()
+        self._client.bytes_out += len(content)
         return chunks.framed([content]) + chunks.LAST if self._is_chunked_out else content
 
     def take(self, data: bytes) -> None:
@@ -156,10 +157,10 @@ class Answering:
     def _send(self, content: list[bytes]) -> None:
         if not content:
             return
-        self._client.bytes_out += sum(map(len, content))
         if self._encoder is not None:
             # What is not flushed would wait for more, which a slow stream may not send for long.
             content = [self._encoder.feed(b"".join(content)) + self._encoder.flush()]
+        self._client.bytes_out += sum(map(len, content))
         out = chunks.framed(content) if self._is_chunked_out else b"".join(content)
         upstream = self._exchange.upstream
         if out and not self._client.write(out) and upstream is not None:
@@ -169,6 +170,7 @@ class Answering:
     def end(self) -> None:
         """All of the body has come."""
         ending = [self._encoder.end()] if self._encoder is not None else []
+        self._client.bytes_out += sum(map(len, ending))
         if self._is_chunked_out:
             trailers = self._reader.trailers if self._reader is not None else b""
             self._client.write(chunks.framed(ending) + chunks.last(trailers))

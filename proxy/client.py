@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
+    from proxy.greeting import Greeting
     from proxy.route import Routed
     from proxy.service import Service
 
@@ -24,7 +25,7 @@ _MOST_PIPELINED = 64 * 1024
 _LINGER_SECONDS, _LINGER_BYTES = 1.0, 8 * 1024 * 1024
 _TUNNEL_LINGER_SECONDS = 5.0
 # A client that has closed its side is gone, or has said all it wanted to say; only its reading would tell.
-_HALF_CLOSED_SECONDS = 1.5
+_HALF_CLOSED_SECONDS = 1.0
 
 
 class Client(Wire):
@@ -44,6 +45,7 @@ class Client(Wire):
         "bytes_out",
         "due",
         "exchange",
+        "greeting",
         "held",
         "is_idle",
         "is_lingering",
@@ -60,6 +62,8 @@ class Client(Wire):
         self.buffer = b""
         self.exchange: Exchange | None = None
         self.held: Meeting | None = None
+        # What comes before the first request: a TLS handshake, or a trusted peer's introduction.
+        self.greeting: Greeting | None = None
         self.is_idle = True
         self.is_lingering = False
         self.bytes_out = 0
@@ -85,7 +89,7 @@ class Client(Wire):
         if self.exchange is None:
             self.resume()
         elif not self.exchange.is_uploading:
-            self.service.unwatched.append(self)
+            self.service.watch_soon(self)
 
     def secure(self, context: ssl.SSLContext) -> None:
         """Speak TLS from now on; the handshake is still to come."""
@@ -107,6 +111,9 @@ class Client(Wire):
                 if exchange is None and data and not self.is_lingering:
                     self.buffer = self.buffer + data if self.buffer else data
                     self.take()
+                    if len(self.buffer) > _MOST_PIPELINED and self.exchange is None:
+                        # A request that is held back, whose body or successors have to wait.
+                        self.pause()
                 else:
                     self._take_data(exchange, data)
             else:
@@ -144,7 +151,7 @@ class Client(Wire):
 
     def take(self) -> None:
         """Serve the requests that are there, one after the other."""
-        if self._is_taking:
+        if self._is_taking or not self._may_take:
             return
         self._is_taking = True
         try:
@@ -156,7 +163,7 @@ class Client(Wire):
 
     def go_on_taking(self) -> None:
         """Serve what has gathered meanwhile."""
-        if self.buffer and self.exchange is None and self._may_take:
+        if self.buffer and self.exchange is None:
             self.take()
 
     @property
@@ -250,7 +257,7 @@ class Client(Wire):
             return
         self.is_idle = True
         self.due = service.now + service.limits.idle_timeout
-        if self.buffer and self._may_take:
+        if self.buffer:
             self.take()
 
     def go_on(self, keeps: bool, has_unread: bool) -> None:
@@ -262,7 +269,7 @@ class Client(Wire):
         self.due_in(self.service.limits.idle_timeout)
         if not self._has_ended:
             self.resume()
-        if self.buffer and self._may_take:
+        if self.buffer:
             self.take()
 
     def abort(self, exchange: Exchange) -> None:
@@ -302,9 +309,15 @@ class Client(Wire):
             if self.held is None:
                 self.close()
             else:
+                # Who sent all of it and only listens now is served if that is soon; so is nobody else.
                 self.pause()
+                self._has_ended = True
+                self.due_in(_HALF_CLOSED_SECONDS)
         elif exchange.tunnel is not None:
             self.pause()
+            if exchange.tunnel.has_backend_ended and not self.is_blocked:
+                exchange.cut()
+                return
             exchange.tunnel.end_writing()
             self.due_in(_TUNNEL_LINGER_SECONDS)
         elif exchange.is_uploading:
@@ -313,12 +326,18 @@ class Client(Wire):
             self.pause()
             self._has_ended = True
             self.due_in(_HALF_CLOSED_SECONDS)
+            # The sweep may be too late for a backend that works for nobody.
+            self.service.later(_HALF_CLOSED_SECONDS, self._half_closed_for_long)
+
+    def _half_closed_for_long(self) -> None:
+        if self.is_open and self.exchange is not None and self.exchange.response is None:
+            self.exchange.client_left()
 
     def tunnel_ended(self) -> None:
         """The backend's side of a tunnel has ended; the client may have more to say for a moment."""
         exchange = self.exchange
-        if exchange is not None and exchange.upstream is not None:
-            exchange.upstream.pause()
+        if exchange is not None and exchange.tunnel is not None:
+            exchange.tunnel.backend_ended()
         self._closes = True
         self.due_in(_TUNNEL_LINGER_SECONDS)
         if not self.is_blocked:
@@ -328,14 +347,14 @@ class Client(Wire):
         exchange = self.exchange
         if self._closes:
             self._closes = False
-            if exchange is not None:
+            if exchange is not None and exchange.tunnel is not None:
                 self.end_writing()
                 self.resume()
             else:
                 self.end(self.is_lingering)
         elif exchange is not None:
             exchange.client_drained()
-        elif self.buffer and self._may_take:
+        elif self.buffer:
             self.take()
 
     def on_broken(self) -> None:
@@ -344,13 +363,19 @@ class Client(Wire):
         else:
             self.close()
 
+    def close(self, resets: bool = False) -> None:
+        if self.greeting is not None:
+            # Its watcher must not outlive the descriptor.
+            self.greeting.stop()
+        super().close(resets)
+
     def on_closed(self) -> None:
         self.service.forget(self)
 
     def overdue(self) -> None:
         """What was waited for did not come in time."""
         if self.held is not None:
-            self.held.give_up()
+            self.held.client_left() if self._has_ended else self.held.give_up()
         elif self.exchange is not None:
             self.exchange.client_left() if self._has_ended else self.exchange.overdue()
         elif self.is_lingering or self.is_idle or self._closes:

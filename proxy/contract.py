@@ -34,23 +34,29 @@ from proxy.counters import (
 )
 
 __all__ = [
-    "LATENCY_BOUNDS", "ROUTES_VERSION", "STATE_VERSION", "Backend", "BackendState", "CertificateFiles", "Minute",
-    "ProcessState", "Route", "Snapshot", "Tables", "Traffic", "Worker", "acknowledge", "add_minutes", "backend_states",
-    "forget", "forget_dead", "generation", "minutes", "open_routes", "open_state", "processes", "publish", "quantile",
-    "read", "read_tables", "report", "report_process", "report_traffic", "traffic", "wake", "wake_socket", "workers",
+    "LATENCY_BOUNDS", "ROUTES_VERSION", "STATE_VERSION", "Backend", "BackendState", "CertificateFiles", "Changes",
+    "Minute", "ProcessState", "Route", "Snapshot", "Traffic", "Worker", "acknowledge", "add_minutes", "backend_states",
+    "forget", "forget_dead", "generation", "minutes", "open_routes", "open_state", "parse_route", "processes",
+    "publish", "quantile", "read", "read_changes", "report", "report_process", "report_traffic", "traffic", "wake",
+    "wake_socket", "workers",
 ]  # fmt: skip
 
-ROUTES_VERSION = 1
+ROUTES_VERSION = 2
 STATE_VERSION = 2
 
 _ROUTES_SCHEMA = """
-CREATE TABLE generation (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL);
+CREATE TABLE generation (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL, first INTEGER NOT NULL);
 CREATE TABLE routes (
     host TEXT NOT NULL, path_prefix TEXT NOT NULL, backends TEXT NOT NULL, policy TEXT NOT NULL,
+    changed INTEGER NOT NULL, PRIMARY KEY (host, path_prefix)) WITHOUT ROWID;
+CREATE INDEX routes_changed ON routes (changed);
+CREATE TABLE removed (
+    host TEXT NOT NULL, path_prefix TEXT NOT NULL, changed INTEGER NOT NULL,
     PRIMARY KEY (host, path_prefix)) WITHOUT ROWID;
+CREATE INDEX removed_changed ON removed (changed);
 CREATE TABLE certificates (host TEXT PRIMARY KEY, chain_path TEXT NOT NULL, key_path TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE challenges (token TEXT PRIMARY KEY, key_authorization TEXT NOT NULL) WITHOUT ROWID;
-INSERT INTO generation VALUES (1, {generation});
+INSERT INTO generation VALUES (1, {generation}, {generation});
 """
 _STATE_SCHEMA = f"""
 CREATE TABLE workers (
@@ -174,19 +180,23 @@ def _recreate(connection: sqlite3.Connection, schema: str, version: int) -> None
 def publish(connection: sqlite3.Connection, snapshot: Snapshot) -> int:
     """Make the tables equal `snapshot` in one transaction and give the generation that serves it.
 
-    Equal content makes no new generation, and only rows that differ are written.
+    Equal content makes no new generation, and only rows that differ are written; each route's row says in which
+    generation it changed, so that a reader takes over no more than what is new to it.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        wanted: dict[str, dict[tuple[str, ...], tuple[str, ...]]] = {
-            "routes": {(r.host, r.path_prefix): (_backends_json(r.backends), _json(r.policy)) for r in snapshot.routes},
-            "certificates": {(c.host,): (c.chain_path, c.key_path) for c in snapshot.certificates},
-            "challenges": {(token,): (answer,) for token, answer in snapshot.challenges},
-        }
-        changed = [_replace(connection, table, rows) for table, rows in wanted.items()]
-        if any(changed):
-            connection.execute("UPDATE generation SET value = value + 1")
         current = generation(connection)
+        routes: _Rows = {
+            (r.host, r.path_prefix): (_backends_json(r.backends), _json(r.policy)) for r in snapshot.routes
+        }
+        changed = _replace_routes(connection, routes, current + 1)
+        certificates: _Rows = {(c.host,): (c.chain_path, c.key_path) for c in snapshot.certificates}
+        changed |= _replace(connection, "certificates", "host", certificates)
+        challenges: _Rows = {(token,): (answer,) for token, answer in snapshot.challenges}
+        changed |= _replace(connection, "challenges", "token", challenges)
+        if changed:
+            current += 1
+            connection.execute("UPDATE generation SET value = ?", (current,))
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -194,20 +204,33 @@ def publish(connection: sqlite3.Connection, snapshot: Snapshot) -> int:
     return current
 
 
-_KEYS = {"routes": ("host", "path_prefix"), "certificates": ("host",), "challenges": ("token",)}
+_Rows = Mapping[tuple[str, ...], tuple[str, ...]]
 
 
-def _replace(connection: sqlite3.Connection, table: str, wanted: Mapping[tuple[str, ...], tuple[str, ...]]) -> bool:
-    keys = _KEYS[table]
-    present = {row[: len(keys)]: row[len(keys) :] for row in connection.execute(f"SELECT * FROM {table}")}  # noqa: S608 - our own names
-    gone = [key for key in present if key not in wanted]
-    new = [(*key, *values) for key, values in wanted.items() if present.get(key) != values]
-    where = " AND ".join(f"{key} = ?" for key in keys)
-    connection.executemany(f"DELETE FROM {table} WHERE {where}", gone)  # noqa: S608
+def _replace_routes(connection: sqlite3.Connection, wanted: _Rows, changed: int) -> bool:
+    rows = connection.execute("SELECT host, path_prefix, backends, policy FROM routes")
+    gone, new = _differences({row[:2]: row[2:] for row in rows}, wanted)
+    connection.executemany("DELETE FROM routes WHERE host = ? AND path_prefix = ?", gone)
+    connection.executemany("INSERT OR REPLACE INTO removed VALUES (?, ?, ?)", [(*key, changed) for key in gone])
+    connection.executemany("INSERT OR REPLACE INTO routes VALUES (?, ?, ?, ?, ?)", [(*row, changed) for row in new])
+    connection.executemany("DELETE FROM removed WHERE host = ? AND path_prefix = ?", [row[:2] for row in new])
+    return bool(gone or new)
+
+
+def _replace(connection: sqlite3.Connection, table: str, key: str, wanted: _Rows) -> bool:
+    rows = connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - our own names
+    gone, new = _differences({row[:1]: row[1:] for row in rows}, wanted)
+    connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", gone)  # noqa: S608
     if new:
         marks = ", ".join("?" * len(new[0]))
         connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", new)  # noqa: S608
     return bool(gone or new)
+
+
+def _differences(present: _Rows, wanted: _Rows) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+    """The keys that go, and the whole rows that are new or changed."""
+    gone = [key for key in present if key not in wanted]
+    return gone, [(*key, *values) for key, values in wanted.items() if present.get(key) != values]
 
 
 def _backends_json(backends: Iterable[Backend]) -> str:
@@ -225,22 +248,38 @@ def generation(connection: sqlite3.Connection) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
-    """The content of `routes.db` as it stands there, at one generation: rows as text, unparsed."""
+class Changes:
+    """What is new in `routes.db` since another generation; `is_whole` when that is all there is.
+
+    `routes` are `(host, path_prefix, text)` with the JSON texts of backends and policy, one after the other; `removed`
+    are `(host, path_prefix)`.
+    """
 
     generation: int
-    routes: list[tuple[str, str, str, str]]
+    is_whole: bool
+    routes: list[tuple[str, str, str]]
+    removed: list[tuple[str, str]]
     certificates: list[tuple[str, str, str]]
     challenges: list[tuple[str, str]]
 
 
-def read_tables(connection: sqlite3.Connection) -> Tables:
-    """Everything in one read transaction, unparsed: of ten thousand routes few are needed as objects."""
+def read_changes(connection: sqlite3.Connection, since: int) -> Changes:
+    """What changed after the generation `since`, in one read transaction, unparsed: of ten thousand few are needed.
+
+    Everything, when the file does not go back to `since`.
+    """
     connection.execute("BEGIN")
     try:
-        return Tables(
-            generation(connection),
-            connection.execute("SELECT host, path_prefix, backends, policy FROM routes").fetchall(),
+        value, first = connection.execute("SELECT value, first FROM generation").fetchone()
+        is_whole = not first <= since <= value
+        after = (0 if is_whole else since,)
+        return Changes(
+            int(value),
+            is_whole,
+            connection.execute(
+                "SELECT host, path_prefix, backends || policy FROM routes WHERE changed > ?", after
+            ).fetchall(),
+            connection.execute("SELECT host, path_prefix FROM removed WHERE changed > ?", after).fetchall(),
             connection.execute("SELECT host, chain_path, key_path FROM certificates").fetchall(),
             connection.execute("SELECT token, key_authorization FROM challenges").fetchall(),
         )
@@ -248,15 +287,30 @@ def read_tables(connection: sqlite3.Connection) -> Tables:
         connection.execute("COMMIT")
 
 
+_CHANGED_ROUTES = "SELECT host, path_prefix, backends || policy FROM routes WHERE changed > ?"
+
+
+def parse_route(text: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Backends (`address`, `weight`) and policy out of a route's text. Raises `ValueError`."""
+    backends, end = _DECODER.raw_decode(text)
+    policy = json.loads(text[end:])
+    if not isinstance(backends, list) or not isinstance(policy, dict):
+        raise ValueError("it must be a list of backends and an object")
+    return backends, policy
+
+
+_DECODER = json.JSONDecoder()
+
+
 def read(connection: sqlite3.Connection) -> Snapshot:
     """The whole table in one read transaction: never half of a change."""
-    tables = read_tables(connection)
-    routes = tuple(
-        Route(host, prefix, tuple(Backend(**b) for b in json.loads(backends)), json.loads(policy))
-        for host, prefix, backends, policy in tables.routes
-    )
-    certificates = tuple(CertificateFiles(*row) for row in tables.certificates)
-    return Snapshot(routes, certificates, tuple(tables.challenges), tables.generation)
+    found = read_changes(connection, -1)
+    routes = []
+    for host, prefix, text in found.routes:
+        backends, policy = parse_route(text)
+        routes.append(Route(host, prefix, tuple(Backend(**b) for b in backends), policy))
+    certificates = tuple(CertificateFiles(*row) for row in found.certificates)
+    return Snapshot(tuple(routes), certificates, tuple(found.challenges), found.generation)
 
 
 def acknowledge(state: sqlite3.Connection, pid: int, adopted: int, drained: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from proxy import replies, splice
 from proxy.answer import Answering
 from proxy.fields import Malformed
-from proxy.head import Refused, RequestHead, ResponseHead
+from proxy.head import Refused, RequestHead, ResponseHead, split_answer
 from proxy.splice import Ended, Splice
 from proxy.tunnel import Tunnel
 from proxy.upload import Upload
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _MOST_INTERIM = 16
 # Doing these twice is the same as once (RFC 9110, 9.2.2).
 _REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
-CLIENT_LEFT = 499
 
 
 class Exchange:
@@ -84,8 +83,8 @@ class Exchange:
     def _try_next(self) -> None:
         """Send the request to the next backend that can be connected to; with none left it gets an error answer."""
         while self._backends:
-            self.backend = backend = self._backends[0]
-            self._backends = self._backends[1:]
+            first, *self._backends = self._backends
+            backend = self.backend = first if first.departed is None else self._service.backends.again(first)
             backend.in_flight += 1
             while backend.idle:
                 self.upstream = upstream = backend.idle.pop()
@@ -121,7 +120,7 @@ class Exchange:
         request, client, upstream = self.request, self._client, self.upstream
         assert upstream is not None  # noqa: S101 - it is connected
         is_sent = upstream.write(
-            b"%b %b HTTP/1.1\r\n%b%b" % (request.method, request.target, self._lines, self._at_hand)
+            b"%b %b HTTP/1.1\r\n%b%b" % (request.method, request.onward, self._lines, self._at_hand)
         )
         if not self.is_uploading:
             client.due = self._service.now + self.route.first_byte_seconds
@@ -225,7 +224,7 @@ class Exchange:
     def _take_whole(self, data: bytes) -> bool:
         """The usual case in as few steps as can be: a whole answer with a length, passed on as it is."""
         end = data.find(b"\r\n\r\n")
-        response = self._service.responses.known(data[:end])
+        response = self._service.responses.remembered.get(data[:end])
         if response is None or len(data) - end - 4 != response.whole_length or not self.route.is_verbatim:
             return False
         request, client = self.request, self._client
@@ -256,20 +255,20 @@ class Exchange:
     def _take_head(self, data: bytes) -> None:
         most = self._service.limits.max_head_bytes
         while True:
-            end = data.find(b"\r\n\r\n")
-            if end < 0 or end > most:
+            head, at = split_answer(data)
+            if head is None or at > most:
                 self._received = data
                 if len(data) > most or not data.startswith(b"HTTP/1."[: len(data)]):
                     self._fail()
                 return
             try:
-                response = self._service.responses.parse(data[:end])
+                response = self._service.responses.parse(head)
             except Malformed:
                 self._fail()
                 return
             if response.status >= 200:
                 break
-            data = data[end + 4 :]
+            data = data[at:]
             if response.status == 101:
                 self._begin_tunnel(response, data)
                 return
@@ -277,7 +276,7 @@ class Exchange:
                 self._fail()
                 return
         self._received = b""
-        self._begin_answer(response, data, end + 4)
+        self._begin_answer(response, data, at)
 
     def _relay_interim(self, response: ResponseHead) -> bool:
         self._interims += 1
@@ -385,7 +384,7 @@ class Exchange:
         """The client is gone; nobody needs the answer."""
         self._release(reusable=False)
         if self.response is None:
-            self.status = CLIENT_LEFT
+            self.status = replies.CLIENT_LEFT
         self._client.abort(self)
 
     def overdue(self) -> None:

@@ -5,65 +5,44 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from proxy.greeting import READ, WRITE, Greeting
 
 if TYPE_CHECKING:
     from proxy.client import Client
 
 log = logging.getLogger("proxy")
 
-_READ, _WRITE = 1, 2
-_HANDSHAKE_SECONDS = 10.0
+_SECONDS = 10.0
 
 
-class Handshake:
+class Handshake(Greeting):
     """Makes a client's connection a TLS one, then lets the client begin."""
 
-    __slots__ = ("_client", "_watcher")
+    __slots__ = ()
 
     def __init__(self, client: Client, context: ssl.SSLContext) -> None:
-        self._client = client
-        client.due_in(_HANDSHAKE_SECONDS)
         client.secure(context)
-        self._watcher: Any = client.service.loop.io(client.sock.fileno(), _READ)
-        self._watcher.start(self._go_on)
-        self._go_on()
+        super().__init__(client, _SECONDS)
+        self._on_event()
 
-    def _go_on(self) -> None:
-        client = self._client
-        if not client.is_open:
-            self._end()
-            return
-        sock = client.sock
-        assert isinstance(sock, ssl.SSLSocket)  # noqa: S101 - `secure` made it one
+    def go_on(self) -> None:
+        """Take the next step of the handshake."""
+        client = self.client
+        assert isinstance(client.sock, ssl.SSLSocket)  # noqa: S101 - `secure` made it one
         try:
-            sock.do_handshake()
+            client.sock.do_handshake()
         except ssl.SSLWantReadError:
-            self._wait(_READ)
+            self.wait(READ)
         except ssl.SSLWantWriteError:
-            self._wait(_WRITE)
+            self.wait(WRITE)
         except (OSError, ssl.CertificateError) as error:
             log.debug("TLS handshake with %s failed: %s", client.peer, error)
-            self._end()
-            client.close()
-        except Exception:
-            log.exception("A TLS handshake failed")
-            self._end()
             client.close()
         else:
-            self._end()
+            self.stop()
             client.begin()
-
-    def _wait(self, events: int) -> None:
-        if self._watcher.events != events:
-            self._watcher.stop()
-            self._watcher.close()
-            self._watcher = self._client.service.loop.io(self._client.sock.fileno(), events)
-            self._watcher.start(self._go_on)
-
-    def _end(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
 
 
 def wrap(sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:

@@ -6,6 +6,7 @@ backends the same with each answer, so parsed blocks are remembered, as many as 
 
 import re
 import socket
+from typing import TypeVar
 
 from proxy import fields
 from proxy.fields import Field, FieldBlock, Malformed, TooMany, Unclear, join_fields, parse_block
@@ -14,6 +15,7 @@ __all__ = ["Field", "Malformed", "Refused", "RequestFields", "RequestHead", "Res
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
 _ANY_VERSION = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/[0-9]\.[0-9]")
+_ANSWER_END = re.compile(rb"\r?\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 # Narrower than RFC 3986, 3.2.2: names that can be in DNS (and _, which people use), or an address.
 _AUTHORITY = re.compile(rb"((?:[0-9A-Za-z_-]+)(?:\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
@@ -26,6 +28,14 @@ _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-
 
 # Blocks longer than this are parsed each time: remembering them would cost more than it saves.
 _LONGEST_REMEMBERED, _MOST_REMEMBERED = 2048, 512
+T = TypeVar("T")
+
+
+def _remember(known: dict[bytes, T], key: bytes, found: T) -> None:
+    if len(key) <= _LONGEST_REMEMBERED:
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        known[key] = found
 
 
 class Refused(Exception):
@@ -75,13 +85,13 @@ class RequestFields:
 
 
 class RequestHead:
-    """A request without its body. `target` is in origin form, or `*`."""
+    """A request without its body. `target` is in origin form, or `*`; `onward` is what the backend gets for it."""
 
-    __slots__ = ("authority", "fields", "host", "is_http_10", "method", "target")
+    __slots__ = ("authority", "fields", "host", "is_http_10", "method", "onward", "target")
 
     def __init__(self, method: bytes, target: bytes, is_http_10: bool, fields: RequestFields) -> None:
         self.method = method
-        self.target = target
+        self.target = self.onward = target
         self.is_http_10 = is_http_10
         self.fields = fields
         self.authority = fields.authority
@@ -136,22 +146,34 @@ class RequestParser:
     def __init__(self, most_line_bytes: int = 16384, most_fields: int = 200) -> None:
         self._most_line_bytes = most_line_bytes
         self._most_fields = most_fields
+        self._lines: dict[bytes, tuple[bytes, bytes, bool, bool]] = {}
         self._remembered: dict[bytes, RequestFields] = {}
 
     def parse(self, head: bytes) -> RequestHead:
         """Parse a request's head, given without the empty line that ends it. Raises `Refused`."""
         line, _, block = head.partition(b"\r\n")
+        read = self._lines.get(line)
+        if read is None:
+            read = self._read_line(line)
+        found = self._remembered.get(block)
+        if found is None:
+            found = self._fields(block)
+        method, target, is_http_10, is_usual = read
+        request = RequestHead(method, target, is_http_10, found)
+        if not (is_usual and found.authority):
+            _check_unusual(request)
+        return request
+
+    def _read_line(self, line: bytes) -> tuple[bytes, bytes, bool, bool]:
+        """Method, target, whether it is HTTP/1.0, and whether nothing about it needs a closer look."""
         match = _REQUEST_LINE.fullmatch(line)
         if match is None or len(line) > self._most_line_bytes:
             raise self._bad_line(line)
         method, target, minor = match.groups()
-        found = self._remembered.get(block)
-        if found is None:
-            found = self._fields(block)
-        request = RequestHead(method, target, minor == b"0", found)
-        if target[0] != 0x2F or method in _UNSERVED or minor == b"0" or not found.authority:
-            _check_unusual(request)
-        return request
+        is_http_10 = minor == b"0"
+        read = (method, target, is_http_10, target[0] == 0x2F and method not in _UNSERVED and not is_http_10)
+        _remember(self._lines, line, read)
+        return read
 
     def _fields(self, block: bytes) -> RequestFields:
         try:
@@ -162,10 +184,7 @@ class RequestParser:
             raise Refused(400, "The length of the request's body is not clear.") from None
         except Malformed:
             raise Refused(400, "A header field is not valid.") from None
-        if len(block) <= _LONGEST_REMEMBERED:
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[block] = found
+        _remember(self._remembered, block, found)
         return found
 
     def _bad_line(self, line: bytes) -> Refused:
@@ -204,8 +223,9 @@ def _check_unusual(request: RequestHead) -> None:
     target = request.target
     if not target.startswith(b"/") and target != b"*":
         request.authority, request.target = _absolute(target, request.method)
+        request.onward = request.target
         request.host = host_of(request.authority)
-        if hosts and hosts[0].lower() != request.authority.lower():
+        if hosts and host_of(hosts[0]) != request.host:
             raise Refused(400, "The request's target and its Host name different servers.")
     elif target == b"*" and request.method != b"OPTIONS":
         raise Refused(400, "The request's target is not valid.")
@@ -342,24 +362,33 @@ def _is_chunked_response(block: FieldBlock) -> bool:
     return True
 
 
+def split_answer(data: bytes) -> tuple[bytes | None, int]:
+    """An answer's head without its end, and where its body begins; None while it is not all there.
+
+    Line ends without CR are mended: CGI programs of small servers write them, and RFC 9112, 2.2 lets us take them. What
+    goes on has one reading. Requests come from strangers and get no such leave.
+    """
+    end = _ANSWER_END.search(data)
+    if end is None:
+        return None, len(data)
+    head = data[: end.start()]
+    if head.count(b"\n") != head.count(b"\r\n") or end.group() != b"\r\n\r\n":
+        head = head.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return head, end.end()
+
+
 class ResponseParser:
     """Parses heads of answers; remembers them."""
 
     def __init__(self, most_fields: int = 1000) -> None:
         self._most_fields = most_fields
-        self._remembered: dict[bytes, ResponseHead] = {}
-
-    def known(self, head: bytes) -> ResponseHead | None:
-        """The response's head if it was parsed before."""
-        return self._remembered.get(head)
+        # By the head's bytes, those parsed before.
+        self.remembered: dict[bytes, ResponseHead] = {}
 
     def parse(self, head: bytes) -> ResponseHead:
         """Parse a response's head, given without the empty line that ends it. Raises `Malformed`."""
-        found = self._remembered.get(head)
+        found = self.remembered.get(head)
         if found is None:
             found = ResponseHead(head, self._most_fields)
-            if len(head) <= _LONGEST_REMEMBERED:
-                if len(self._remembered) >= _MOST_REMEMBERED:
-                    self._remembered.clear()
-                self._remembered[head] = found
+            _remember(self.remembered, head, found)
         return found

@@ -7,7 +7,10 @@ import logging
 import re
 import socket
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from proxy.policies.base import complain, number
 
 if TYPE_CHECKING:
     from proxy.backends import Backend
@@ -17,12 +20,41 @@ log = logging.getLogger("proxy")
 
 _READ, _WRITE = 1, 2
 _ROUND_SECONDS = 0.5
-_STATUS = re.compile(rb"HTTP/1\.[01] 2[0-9]{2} ")
+# Some leave out the space before the missing reason.
+_STATUS = re.compile(rb"HTTP/1\.[01] 2[0-9]{2}[ \r]")
+_PATH = re.compile(r"/[\x21-\x7e]*")
 _ENOUGH = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to ask for, how often, how long to wait (seconds), and how many failures in a row are one too many."""
+
+    path: str
+    interval: float
+    timeout: float
+    threshold: int
+
+
+def read_plan(value: object, app: str) -> Plan | None:
+    """The policy's `health`; what of it cannot be used is logged and has its default."""
+    if not isinstance(value, dict):
+        complain(app, "health", "not an object")
+        return None
+    path = value.get("path", "/")
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
+        complain(app, "health", "path is not a path in ASCII")
+        path = "/"
+    return Plan(
+        path,
+        number(value, "interval", 10.0, app),
+        number(value, "timeout", 5.0, app),
+        max(1, int(number(value, "threshold", 3, app))),
+    )
+
+
 class Checker:
-    """Asks each backend in turn as its route's `health` policy says (`path`, `interval`, `timeout`, `threshold`)."""
+    """Asks each backend in turn as its route's `health` policy says."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -39,36 +71,28 @@ class Checker:
             now = time.monotonic()
             wanted: dict[str, float] = {}
             for route in self._service.table.routes():
-                if not route.health:
+                if route.health is None:
                     continue
                 for backend in route.backends:
                     wanted[backend.address] = self._due.get(backend.address, now)
                     if wanted[backend.address] <= now:
-                        wanted[backend.address] = now + _seconds(route.health, "interval", 10.0)
+                        wanted[backend.address] = now + route.health.interval
                         self._ask(backend, route.health, route.host)
             self._due = wanted
             self._failures = {address: n for address, n in self._failures.items() if address in wanted}
         except Exception:
             log.exception("Checking backends failed")
 
-    def _ask(self, backend: Backend, health: Any, host: str) -> None:
-        path = str(health.get("path") or "/")
-        threshold = max(1, int(_seconds(health, "threshold", 3.0)))
-
+    def _ask(self, backend: Backend, plan: Plan, host: str) -> None:
         def tell(is_healthy: bool) -> None:
             failures = self._failures[backend.address] = 0 if is_healthy else self._failures.get(backend.address, 0) + 1
-            before, backend.checked_unhealthy = backend.checked_unhealthy, failures >= threshold
+            before, backend.checked_unhealthy = backend.checked_unhealthy, failures >= plan.threshold
             if is_healthy:
                 backend.note_success()
             if before != backend.checked_unhealthy:
                 log.warning("%s of %s is %shealthy.", backend.address, host, "un" if failures else "")
 
-        Probe(self._service.loop, backend, path, host, tell).start(_seconds(health, "timeout", 5.0))
-
-
-def _seconds(values: Any, key: str, default: float) -> float:
-    value = values.get(key)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else default
+        Probe(self._service.loop, backend, plan.path, host, tell).start(plan.timeout)
 
 
 class Probe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proxy import replies
 from proxy.head import RequestHead
@@ -38,6 +38,11 @@ class Meeting:
                 if answer is not None:
                     replies.reply(client, request, route, answer)
                     return
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """The gates are behind it."""
+        client, request, route = self._client, self.request, self.route
         if route.max_body_bytes and request.length > route.max_body_bytes:
             replies.reply(client, request, route, _TOO_LARGE)
         elif route.paused_seconds:
@@ -56,11 +61,15 @@ class Meeting:
         route = client.service.table.match(self.request.host, self.request.path)
         if route is not None and route.paused_seconds:
             return
+        before, self.route = self.route, route or self.route
         self._let_go()
         if route is None:
             replies.reply(client, self.request, None, _PAUSED, replies.RETRY_AFTER_SECONDS)
+        elif route.policy == _unpaused(before):
+            # To meet them a second time would count twice for the rate limit.
+            self._go_on()
         else:
-            Meeting(client, self.request, route).begin()
+            self.begin()
         client.go_on_taking()
 
     def give_up(self) -> None:
@@ -68,6 +77,11 @@ class Meeting:
         self._let_go()
         replies.reply(self._client, self.request, self.route, _PAUSED, replies.RETRY_AFTER_SECONDS)
         self._client.go_on_taking()
+
+    def client_left(self) -> None:
+        """Nobody waits any more: no backend is to do its work for nothing."""
+        self._client.service.record(self._client, self.request, self.route, replies.CLIENT_LEFT, None)
+        self._client.close()
 
     def _let_go(self) -> None:
         self._client.held = None
@@ -77,7 +91,7 @@ class Meeting:
         route, request = self.route, self.request
         if route.strips and request.target != b"*":
             path = request.target[len(route.prefix) :]
-            request.target = path if path.startswith(b"/") else b"/" + path
+            request.onward = path if path.startswith(b"/") else b"/" + path
         self._client.forward(request, route, self)
 
     @property
@@ -105,6 +119,10 @@ class Meeting:
                 if key == self.route.sticky:
                     return mark
         return b""
+
+
+def _unpaused(route: Routed) -> dict[str, Any]:
+    return {key: value for key, value in route.policy.items() if key != "paused"}
 
 
 def asked_by(client: Client, request: RequestHead) -> Asked:

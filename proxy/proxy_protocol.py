@@ -7,16 +7,15 @@ import logging
 import socket
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from proxy.wire import WOULD_BLOCK
+from proxy.greeting import Greeting
 
 if TYPE_CHECKING:
     from proxy.client import Client
 
 log = logging.getLogger("proxy")
 
-_READ = 1
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _LONGEST_LINE = 107
 _HEADER = struct.Struct("!12sBBH")
@@ -78,50 +77,47 @@ def _read_binary(data: bytes) -> tuple[int, str] | None:
     return size, socket.inet_ntop(number, body[:octets])
 
 
-class Introduction:
+class Introduction(Greeting):
     """Reads the introduction of a trusted peer's connection, then goes on with `begin(client, address)`.
 
     An empty address is the peer's own.
     """
 
-    __slots__ = ("_begin", "_client", "_watcher")
+    __slots__ = ("_begin", "_seen")
 
     def __init__(self, client: Client, begin: Callable[[Client, str], None]) -> None:
-        self._client = client
         self._begin = begin
-        client.due_in(_SECONDS)
-        self._watcher: Any = client.service.loop.io(client.sock.fileno(), _READ)
-        self._watcher.start(self._read)
+        self._seen = 0
+        super().__init__(client, _SECONDS)
 
-    def _read(self) -> None:
-        client = self._client
+    def go_on(self) -> None:
+        """Read what is there of it."""
+        client = self.client
         try:
-            if not client.is_open:
-                self._end()
-                return
             # Only looked at, since what follows may belong to TLS.
             data = client.sock.recv(_HEADER.size + _MOST_BYTES, socket.MSG_PEEK)
             found = read_introduction(data) if data else None
-            if found is None:
-                if not data:
-                    self._give_up()
+            if found is not None:
+                self._wake_from(1)
+                client.sock.recv(found[0])
+            elif len(data) > self._seen:
+                # What stays in the socket would wake us again and again.
+                self._seen = len(data)
+                self._wake_from(len(data) + 1)
+            else:
+                # Nothing new: it has ended.
+                client.close()
                 return
-            client.sock.recv(found[0])
-            self._end()
-            self._begin(client, found[1])
-        except WOULD_BLOCK:
+        except BlockingIOError:
             return
         except (OSError, Unreadable):
             log.warning("%s did not introduce its client by the PROXY protocol: closed.", client.peer)
-            self._give_up()
-        except Exception:
-            log.exception("An introduction failed")
-            self._give_up()
+            client.close()
+            return
+        if found is not None:
+            self.stop()
+            self._begin(client, found[1])
 
-    def _give_up(self) -> None:
-        self._end()
-        self._client.close()
-
-    def _end(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
+    def _wake_from(self, count: int) -> None:
+        """Be called when so many bytes are there."""
+        self.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CHALLENGES = b"/.well-known/acme-challenge/"
 RETRY_AFTER_SECONDS = 5
+# Only for our own books: nobody is there to get it.
+CLIENT_LEFT = 499
 
 
 def reply(
@@ -26,6 +28,7 @@ def reply(
     has_unread = request.has_body if exchange is None else exchange.is_uploading
     accepts = [value for name, value in request.fields.block.fields if name.lower() == b"accept"]
     content = pages.render(answer, as_html=any(b"text/html" in value for value in accepts), retry_after=retry_after)
+    client.bytes_out = 0 if request.method == b"HEAD" else len(content[1])
     client.service.record(client, request, route, answer.status, exchange)
     _send(client, request, content, has_unread)
 

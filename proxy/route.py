@@ -1,21 +1,24 @@
 """One route, ready to use: its backends, the policies that its requests meet, and what it has counted."""
 
-import json
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from proxy import policies
+from proxy import contract, policies
 from proxy.backends import Backend, Backends
+from proxy.health import Plan, read_plan
 from proxy.limits import Limits
-from proxy.policies.base import Gate, closed, complain
+from proxy.policies.base import Gate, closed, complain, flag, number
 from proxy.policies.headers import rewriter
 from proxy.traffic import Counters
 
 log = logging.getLogger("proxy")
 
 _PAUSED_SECONDS = 30.0
+_COOKIE_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
+_BALANCES = ("round_robin", "least_in_flight")
 
 
 class Routed:
@@ -41,36 +44,45 @@ class Routed:
         self.unavailable = str(policy.get("unavailable", ""))
         self.gates: tuple[Gate, ...] = policies.gates(policy)
         self.rewrite: Callable[[list[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]] | None = rewriter(policy)
-        self.compresses = policy.get("compress") is True
-        self.strips = policy.get("strip_prefix") is True and bool(self.prefix)
+        self.compresses = flag(policy, "compress")
+        self.strips = flag(policy, "strip_prefix") and bool(self.prefix)
         self.is_least = policy.get("balance") == "least_in_flight"
-        self.sticky = str(policy.get("sticky") or "").encode("ascii", "ignore")
+        self.sticky = self._cookie_name()
         self.max_body_bytes = 0
         self.first_byte_seconds = 0.0
         self.paused_seconds = 0.0
-        self.health: Mapping[str, Any] = {}
+        self.health: Plan | None = None
         self.counters = Counters()
         self.is_plain = self.is_verbatim = False
 
     def settle(self, limits: Limits) -> None:
         """Take over what has a default for all routes."""
         policy = self.policy
-        self.max_body_bytes = int(_number(policy, "max_body_bytes", limits.max_body_bytes))
-        self.first_byte_seconds = _number(policy, "first_byte_seconds", limits.first_byte_timeout)
+        self.max_body_bytes = int(number(policy, "max_body_bytes", limits.max_body_bytes, self.app))
+        self.first_byte_seconds = number(policy, "first_byte_seconds", limits.first_byte_timeout, self.app)
         if "paused" in policy:
             self._pause(policy["paused"])
-        health = policy.get("health")
-        self.health = health if isinstance(health, dict) else {}
+        if "health" in policy:
+            self.health = read_plan(policy["health"], self.app)
+        if policy.get("balance", _BALANCES[0]) not in _BALANCES:
+            complain(self.app, "balance", f"not one of {', '.join(_BALANCES)}")
         self.is_verbatim = self.rewrite is None and not self.compresses and not self.sticky
         self.is_plain = not (self.gates or self.strips or self.paused_seconds or self.sticky or self.max_body_bytes)
 
     def _pause(self, value: object) -> None:
         if isinstance(value, dict):
-            self.paused_seconds = _number(value, "limit_seconds", _PAUSED_SECONDS)
+            self.paused_seconds = number(value, "limit_seconds", _PAUSED_SECONDS, self.app)
         else:
             # It was to be held back: what cannot be read must not let requests through.
             complain(self.app, "paused", "must be an object")
             self.gates = (*self.gates, closed("paused"))
+
+    def _cookie_name(self) -> bytes:
+        name = self.policy.get("sticky", "")
+        if isinstance(name, str) and (not name or _COOKIE_NAME.fullmatch(name)):
+            return name.encode()
+        complain(self.app, "sticky", "not a cookie's name")
+        return b""
 
     @property
     def backends(self) -> list[Backend]:
@@ -98,11 +110,6 @@ class Routed:
         return ordered
 
 
-def _number(values: Mapping[str, Any], key: str, default: float) -> float:
-    value = values.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else default
-
-
 class RouteCompiler:
     """Makes routes out of the text that `routes.db` holds of them; counters outlive a changed text."""
 
@@ -113,17 +120,22 @@ class RouteCompiler:
 
     def compile(self, host: str, prefix: str, text: str) -> Routed:
         """The route; what of the text makes no sense is logged and left out."""
-        backends_text, _, policy_text = text.partition("\0")
-        route = Routed(host, prefix, self._read_backends(host, backends_text), json.loads(policy_text or "{}"))
+        try:
+            entries, policy = contract.parse_route(text)
+            route = Routed(host, prefix, self._read_backends(host, entries), policy)
+        except (ValueError, TypeError, AttributeError) as error:
+            log.error("The route %s%s cannot be read and answers 503: %s", host, prefix, error)
+            route = Routed(host, prefix, [], {})
         route.settle(self._limits)
         route.counters = self.counters.setdefault((host, prefix), route.counters)
         return route
 
-    def _read_backends(self, host: str, text: str) -> list[tuple[Backend, int]]:
+    def _read_backends(self, host: str, entries: list[dict[str, Any]]) -> list[tuple[Backend, int]]:
+        """Raises `TypeError` for what is no list."""
         found = []
-        for entry in json.loads(text):
+        for entry in entries:
             try:
                 found.append((self._backends.get(entry["address"]), int(entry.get("weight", 1))))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 log.error("A backend of %s is no address and is left out: %s", host, error)
         return found

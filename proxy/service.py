@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from proxy.wire import Wire
 
 
+log = logging.getLogger("proxy")
+
+_WATCH_SECONDS = 0.25
+
+
 class Service:
     """The current table, backends, limits and clients; `is_stopping` ends keep-alive."""
 
@@ -40,7 +47,8 @@ class Service:
         self.clients: set[Client] = set()
         self.held: set[Client] = set()
         # Served without being registered for reading yet.
-        self.unwatched: list[Client] = []
+        self._unwatched: list[Client] = []
+        self._timers: set[Any] = set()
         # Coarse: the sweep sets it.
         self.now = time.monotonic()
         self.is_stopping = False
@@ -49,11 +57,11 @@ class Service:
         # Told after each connection's end, when a listener waits for room.
         self.on_room: Any = None
 
-    def adopt(self, table: RouteTable) -> None:
-        """Serve `table` from now on; requests in flight end as they began."""
+    def adopt(self, table: RouteTable, changed: Iterable[str] = ()) -> None:
+        """Serve `table`, in which the hosts `changed` are new, from now on; requests in flight end as they began."""
         before, self.table = self.table, table
         table.succeed(before)
-        table.compile_where(lambda text: '"health"' in text)
+        table.compile_checked(changed)
         addresses = {backend.address for route in table.routes() for backend in route.backends}
         self.backends.retain(addresses, table.generation)
         for client in list(self.held):
@@ -66,6 +74,32 @@ class Service:
             return Splice(self.pipes, source, target, length)
         except OSError:
             return None
+
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
+        """Do something once, after a while; for what the sweep would come too late for."""
+        timer = self.loop.timer(seconds)
+        self._timers.add(timer)
+
+        def once() -> None:
+            self._timers.discard(timer)
+            timer.close()
+            try:
+                act()
+            except Exception:
+                log.exception("Something that was due failed")
+
+        timer.start(once)
+
+    def watch_soon(self, client: Client) -> None:
+        """Notice when this client leaves, unless it is served in a moment as most are."""
+        if not self._unwatched:
+            self.later(_WATCH_SECONDS, self._watch)
+        self._unwatched.append(client)
+
+    def _watch(self) -> None:
+        unwatched, self._unwatched = self._unwatched, []
+        for client in unwatched:
+            client.watch()
 
     def forget(self, client: Client) -> None:
         """A connection has ended."""
@@ -89,9 +123,6 @@ class Service:
     def sweep(self) -> None:
         """Once in a while: end what is overdue."""
         now = self.now = time.monotonic()
-        unwatched, self.unwatched = self.unwatched, []
-        for client in unwatched:
-            client.watch()
         for client in [client for client in self.clients if client.due <= now]:
             client.overdue()
         overdue = self.backends.overdue()

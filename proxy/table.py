@@ -12,6 +12,7 @@ from proxy.route import Routed
 Text = str | tuple[tuple[str, str], ...]
 Compile = Callable[[str, str, str], Routed]
 _ROOT = "/"
+_CHECKED = '"health":'
 
 
 class HostRoutes:
@@ -47,6 +48,10 @@ class RouteTable:
         self.challenges: Mapping[bytes, str] = {}
         self.generation = generation
 
+    @property
+    def texts(self) -> Mapping[bytes, Text]:
+        return self._texts
+
     def succeed(self, before: "RouteTable") -> None:
         """Take over what `before` compiled: unchanged hosts as they are, changed ones anew."""
         for host, routes in before._compiled.items():
@@ -58,12 +63,13 @@ class RouteTable:
             else:
                 self._compile_host(host, text)
 
-    def compile_where(self, needs: Callable[[str], bool]) -> None:
-        """Compile those that must not wait for a request (they check their backends)."""
-        for host, text in self._texts.items():
-            texts = (text,) if isinstance(text, str) else [part for _, part in text]
-            if host not in self._compiled and any(needs(part) for part in texts):
-                self._compile_host(host, text)
+    def compile_checked(self, hosts: Iterable[str]) -> None:
+        """Of these hosts, make those ready that must not wait for a request: they check their backends."""
+        for host in hosts:
+            name = host.lower().encode("ascii")
+            text = self._texts.get(name, "")
+            if name not in self._compiled and any(_CHECKED in part for _, part in _parts(text)):
+                self._compile_host(name, text)
 
     def routes(self) -> Iterator[Routed]:
         """Those that were compiled."""
@@ -90,22 +96,40 @@ class RouteTable:
         return found.match(path) if found else None
 
     def _compile_host(self, host: bytes, text: Text) -> HostRoutes:
-        parts = ((_ROOT, text),) if isinstance(text, str) else text
         name = host.decode("ascii")
-        found = self._compiled[host] = HostRoutes([self._compile(name, prefix, part) for prefix, part in parts])
+        routes = [self._compile(name, prefix, part) for prefix, part in _parts(text)]
+        found = self._compiled[host] = HostRoutes(routes)
         return found
 
 
-def gather(rows: Iterable[tuple[str, str, str, str]]) -> dict[bytes, Text]:
-    """The texts by host of rows `(host, path_prefix, backends, policy)`."""
-    texts: dict[bytes, Text] = {}
-    for host, prefix, backends, policy in rows:
+Key = tuple[str, str]
+
+
+def changed_texts(
+    before: Mapping[bytes, Text], routes: Iterable[tuple[str, str, str]], removed: Iterable[Key]
+) -> dict[bytes, Text]:
+    """The texts by host after some routes `(host, path_prefix, text)` have changed and others have gone."""
+    texts = dict(before)
+    for host, prefix in removed:
         name = host.lower().encode("ascii")
-        text = f"{backends}\0{policy}"
-        if name not in texts and prefix == _ROOT:
+        left = [part for part in _parts(texts.get(name, ())) if part[0] != prefix]
+        if left:
+            texts[name] = _text(left)
+        else:
+            texts.pop(name, None)
+    for host, prefix, text in routes:
+        name = host.lower().encode("ascii")
+        known = texts.get(name)
+        if prefix == _ROOT and (known is None or isinstance(known, str)):
             texts[name] = text
-            continue
-        before = texts.get(name, ())
-        several = ((_ROOT, before),) if isinstance(before, str) else before
-        texts[name] = (*several, (prefix, text))
+        else:
+            texts[name] = _text([*(part for part in _parts(known or ()) if part[0] != prefix), (prefix, text)])
     return texts
+
+
+def _parts(text: Text) -> tuple[tuple[str, str], ...]:
+    return ((_ROOT, text),) if isinstance(text, str) else text
+
+
+def _text(parts: list[tuple[str, str]]) -> Text:
+    return parts[0][1] if len(parts) == 1 and parts[0][0] == _ROOT else tuple(parts)

@@ -25,7 +25,8 @@ class Counters:
     def count(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
         """One request has ended."""
         self.requests += 1
-        self.statuses[status // 100 - 1] += 1
+        # Backends may make up statuses above 599; clients take what they do not know for errors (RFC 9110, 15).
+        self.statuses[min(status // 100, 5) - 1] += 1
         self.bytes_in += bytes_in
         self.bytes_out += bytes_out
         self.seconds += seconds
@@ -38,27 +39,36 @@ class Tally:
     def __init__(self, counters: Mapping[tuple[str, str], Counters]) -> None:
         self._counters = counters
         self._told: dict[tuple[str, str], Traffic] = {}
+        # Added to minutes, which is not to be done twice.
+        self._added: dict[tuple[str, str], Traffic] = {}
 
     def news(self) -> tuple[list[Traffic], list[Minute]]:
-        """The totals of routes that had requests since, and how much was added in this minute."""
+        """The totals of routes that had requests since, and how much was added in this minute; `told` ends it."""
         totals, minutes = [], []
         minute = int(time.time()) // 60
         for key, counters in self._counters.items():
-            before = self._told.get(key)
-            if counters.requests == (before.requests if before else 0):
+            told = self._told.get(key)
+            if counters.requests == (told.requests if told else 0):
                 continue
             first, second, third, fourth, fifth = counters.statuses
             total = Traffic(
                 *key, counters.requests, (first, second, third, fourth, fifth), counters.bytes_in, counters.bytes_out,
                 counters.seconds, tuple(counters.buckets),
             )  # fmt: skip
-            self._told[key] = total
             totals.append(total)
-            minutes.append(_added_since(before or Traffic(*key), total, minute))
+            before = self._added.get(key) or Traffic(*key)
+            if total.requests != before.requests:
+                minutes.append(_added_since(before, total, minute))
         return totals, minutes
 
+    def told(self, totals: list[Traffic]) -> None:
+        """These news are written down."""
+        news = {(total.host, total.path_prefix): total for total in totals}
+        self._told |= news
+        self._added |= news
+
     def forget(self) -> None:
-        """What was told is lost (the file was made anew): tell all totals again."""
+        """The file may be another one by now: tell all totals again."""
         self._told.clear()
 
 

@@ -16,11 +16,12 @@ class Tunnel:
     `size` is what the client sent through it. Whoever takes nothing stops the other one from being read.
     """
 
-    __slots__ = ("_client", "_upstream", "size")
+    __slots__ = ("_client", "_upstream", "has_backend_ended", "size")
 
     def __init__(self, client: Client, upstream: Upstream) -> None:
         self._client = client
         self._upstream = upstream
+        self.has_backend_ended = False
         self.size = 0
 
     def begin(self, response: ResponseHead, upgrade: bytes, data: bytes) -> None:
@@ -52,3 +53,8 @@ class Tunnel:
     def end_writing(self) -> None:
         """The client has said all it wanted to say."""
         self._upstream.end_writing()
+
+    def backend_ended(self) -> None:
+        """The backend has said all it wanted to say."""
+        self.has_backend_ended = True
+        self._upstream.pause()

@@ -23,6 +23,7 @@ _POLL_SECONDS, _DRAIN_LOOK_SECONDS = 1.0, 0.02
 # A wait for a lock would stop all connections, so it is short; the next round tries again.
 _BUSY_SECONDS = 0.05
 _REPORT_SECONDS = 1.0
+_CACHE_KIB = 256
 
 
 class Watcher:
@@ -77,17 +78,19 @@ class Watcher:
             connection = self._open_routes()
             if connection is None or contract.generation(connection) == service.table.generation:
                 return
-            tables = contract.read_tables(connection)
-            found = RouteTable(table.gather(tables.routes), service.routes.compile, tables.generation)
-            found.challenges = {token.encode(): answer for token, answer in tables.challenges}
+            news = contract.read_changes(connection, service.table.generation)
+            before = {} if news.is_whole else service.table.texts
+            texts = table.changed_texts(before, news.routes, news.removed)
+            found = RouteTable(texts, service.routes.compile, news.generation)
+            found.challenges = {token.encode(): answer for token, answer in news.challenges}
         except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
             self._close_routes()
             self._complain(self._routes_path, f"The route table cannot be read ({error}); serving what I have")
             return
         self._complaints.pop(self._routes_path, None)
-        service.adopt(found)
+        service.adopt(found, [host for host, _, _ in news.routes])
         if self._certificates is not None:
-            self._certificates.adopt(tuple(CertificateFiles(*row) for row in tables.certificates))
+            self._certificates.adopt(tuple(CertificateFiles(*row) for row in news.certificates))
 
     def _open_routes(self) -> sqlite3.Connection | None:
         """The open table; opened anew when the file is another one than before, kept when it is gone."""
@@ -101,6 +104,8 @@ class Watcher:
             self._close_routes()
             self._routes = contract.open_routes(self._routes_path, read_only=True)
             self._routes.execute(f"PRAGMA busy_timeout={int(_BUSY_SECONDS * 1000)}")
+            # It is read once, and then only what changes.
+            self._routes.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             self._inode = inode
         return self._routes
 
@@ -141,15 +146,19 @@ class Watcher:
         if now < self._next_report:
             return
         self._next_report = now + _REPORT_SECONDS
-        traffic, minutes = self._tally.news()
-        if traffic:
-            contract.report_traffic(self._open_state(), pid, traffic)
-            contract.add_minutes(self._open_state(), minutes)
+        self._report_traffic()
         in_flight = sum(backend.in_flight for backend in service.backends)
         process = ProcessState(pid, len(service.clients), in_flight, service.accepted, self._began)
         if process != self._process:
             contract.report_process(self._open_state(), process)
             self._process = process
+
+    def _report_traffic(self) -> None:
+        totals, minutes = self._tally.news()
+        if totals:
+            contract.report_traffic(self._open_state(), os.getpid(), totals)
+            contract.add_minutes(self._open_state(), minutes)
+            self._tally.told(totals)
 
     def _open_state(self) -> sqlite3.Connection:
         if self._state is None:
@@ -176,10 +185,7 @@ class Watcher:
         self._timer.stop()
         self._wake.close()
         with contextlib.suppress(sqlite3.Error):
-            traffic, minutes = self._tally.news()
-            if traffic:
-                contract.report_traffic(self._open_state(), os.getpid(), traffic)
-                contract.add_minutes(self._open_state(), minutes)
+            self._report_traffic()
             contract.forget(self._open_state(), os.getpid())
         self._close_state()
         self._close_routes()

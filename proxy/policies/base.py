@@ -1,14 +1,17 @@
 """What policies see of a request, what they answer, and what happens to a value that they cannot use."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 log = logging.getLogger("proxy")
 
 Field = tuple[bytes, bytes]
 
 _MOST_COMPLAINTS = 1024
+# JSON can spell numbers that no float and no timer holds.
+_LARGEST = 2**53
 _complaints: set[tuple[str, str, str]] = set()
 
 
@@ -63,6 +66,26 @@ def text(value: object, name: str) -> str:
         # JSON can spell halves of a character.
         raise BadValue(f"{name} is not valid Unicode") from None
     return value
+
+
+def number(values: Mapping[str, Any], key: str, default: float, app: object = "") -> float:
+    """The number above 0 that `key` names; `default` without one, and for what is none, which is logged."""
+    if key not in values:
+        return default
+    value = values[key]
+    # Not a number (NaN) fails the comparison too.
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LARGEST:
+        return value
+    complain(app, key, "not a number above 0")
+    return default
+
+
+def flag(policy: Mapping[str, Any], key: str) -> bool:
+    """Whether `key` is switched on; what is neither true nor false is logged and counts as false."""
+    value = policy.get(key, False)
+    if not isinstance(value, bool):
+        complain(policy.get("app", ""), key, "not true or false")
+    return value is True
 
 
 def complain(app: object, key: str, why: str) -> None:

@@ -119,6 +119,11 @@ class Proxy:
         self._routes[host, prefix] = contract.Route(host, prefix, backends, policy or {})
         return self.publish(waits)
 
+    def publish_all(self, routes: Iterable[contract.Route]) -> int:
+        """Publish these beside what was published before; gives the generation."""
+        self._routes |= {(route.host, route.path_prefix): route for route in routes}
+        return self.publish()
+
     def unroute(self, host: str) -> int:
         """Publish everything but `host`."""
         self._routes = {key: route for key, route in self._routes.items() if key[0] != host}

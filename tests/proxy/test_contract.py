@@ -115,3 +115,25 @@ def test_a_report_replaces_the_one_before(tmp_path: Path) -> None:
             BackendState(1, "a:1", "draining", 2),
             BackendState(2, "a:1", "unhealthy", 0),
         ]
+
+
+def test_a_reader_takes_over_only_what_is_new_to_it(path: Path) -> None:
+    with closing(contract.open_routes(path)) as writer:
+        first = contract.publish(writer, Snapshot(routes=(Route("a.test"), Route("b.test"), Route("c.test", "/x"))))
+        second = contract.publish(writer, Snapshot(routes=(Route("a.test"), Route("b.test", policy={"app": "b"}))))
+        news = contract.read_changes(writer, first)
+        assert (news.generation, news.is_whole) == (second, False)
+        assert news.routes == [("b.test", "/", '[]{"app":"b"}')]
+        assert news.removed == [("c.test", "/x")]
+        contract.publish(writer, Snapshot(routes=(Route("a.test"), Route("c.test", "/x"))))
+        assert contract.read_changes(writer, second).removed == [("b.test", "/")]
+        assert contract.read_changes(writer, first).removed == [("b.test", "/")]
+
+
+@pytest.mark.parametrize("since", [-1, 0, 1, 10**18])
+def test_a_reader_of_another_file_takes_over_everything(path: Path, since: int) -> None:
+    with closing(contract.open_routes(path)) as writer:
+        contract.publish(writer, Snapshot(routes=(Route("a.test"), Route("b.test"))))
+        news = contract.read_changes(writer, since)
+        assert news.is_whole
+        assert len(news.routes) == 2

@@ -10,7 +10,7 @@ from proxy.head import parse_request
 from proxy.limits import Limits
 from proxy.policies.base import Answer
 from proxy.route import RouteCompiler
-from proxy.table import RouteTable, gather
+from proxy.table import RouteTable, changed_texts
 
 
 def compiler() -> RouteCompiler:
@@ -18,8 +18,8 @@ def compiler() -> RouteCompiler:
 
 
 def table(*routes: tuple[str, str]) -> RouteTable:
-    rows = [(host, prefix, '[{"address":"127.0.0.1:1","weight":1}]', "{}") for host, prefix in routes]
-    return RouteTable(gather(rows), compiler().compile)
+    rows = [(host, prefix, '[{"address":"127.0.0.1:1","weight":1}]{}') for host, prefix in routes]
+    return RouteTable(changed_texts({}, rows, []), compiler().compile)
 
 
 TABLE = table(
@@ -72,7 +72,7 @@ ONE, TWO, THREE = "127.0.0.1:1", "127.0.0.1:2", "[::1]:3"
 
 
 def several(policy: str = "{}") -> str:
-    return f'[{{"address":"{ONE}"}},{{"address":"{TWO}","weight":3}},{{"address":"{THREE}"}}]\0{policy}'
+    return f'[{{"address":"{ONE}"}},{{"address":"{TWO}","weight":3}},{{"address":"{THREE}"}}]{policy}'
 
 
 def test_backends_take_turns_by_weight() -> None:
@@ -100,23 +100,31 @@ def test_backends_that_fail_come_last_until_one_answers() -> None:
 
 
 def test_a_backend_that_is_no_address_is_left_out() -> None:
-    route = compiler().compile("a.test", "/", '[{"address":"nonsense"},{"address":"127.0.0.1:1"}]\0{}')
+    route = compiler().compile("a.test", "/", '[{"address":"nonsense"},{"address":"127.0.0.1:1"}]{}')
     assert [backend.address for backend in route.backends] == [ONE]
 
 
 def test_a_new_table_keeps_what_did_not_change() -> None:
     made = compiler()
-    rows = [("a.test", "/", f'[{{"address":"{ONE}"}}]', "{}"), ("b.test", "/", f'[{{"address":"{ONE}"}}]', "{}")]
-    before = RouteTable(gather(rows), made.compile)
+    rows = [(host, "/", f'[{{"address":"{ONE}"}}]{{}}') for host in ("a.test", "b.test")]
+    before = RouteTable(changed_texts({}, rows, []), made.compile)
     kept, changed = before.match(b"a.test", b"/"), before.match(b"b.test", b"/")
-    rows[1] = ("b.test", "/", f'[{{"address":"{TWO}"}}]', "{}")
-    after = RouteTable(gather(rows), made.compile)
+    news = [("b.test", "/", f'[{{"address":"{TWO}"}}]{{}}')]
+    after = RouteTable(changed_texts(before.texts, news, []), made.compile)
     after.succeed(before)
     assert after.match(b"a.test", b"/") is kept
     new = after.match(b"b.test", b"/")
     assert new is not changed
     assert new is not None
     assert [backend.address for backend in new.backends] == [TWO]
+
+
+def test_changes_touch_their_own_prefix_only() -> None:
+    texts = changed_texts({}, [("a.test", "/", "1"), ("a.test", "/x", "2"), ("b.test", "/y", "3")], [])
+    assert texts == {b"a.test": (("/", "1"), ("/x", "2")), b"b.test": (("/y", "3"),)}
+    assert changed_texts(texts, [("a.test", "/x", "4")], [("b.test", "/y")]) == {b"a.test": (("/", "1"), ("/x", "4"))}
+    assert changed_texts(texts, [], [("a.test", "/x")])[b"a.test"] == "1"
+    assert changed_texts(texts, [], [("none.test", "/")]) == texts
 
 
 CLAIMS = [
