@@ -13,10 +13,10 @@ from tests.proxy.wire import Backend, Message, Wire, get, ok
 
 Make = Callable[..., Backend]
 # Looks for what is due ten times a second, and lets who failed come back after half a second.
-SOON = {"proxy.health._ROUND_SECONDS": 0.05, "proxy.backends._EJECTED_SECONDS": 0.5} | dict.fromkeys(
+SOON = {"proxy.health._ROUND_SECONDS": 0.02, "proxy.backends._EJECTED_SECONDS": 0.5} | dict.fromkeys(
     ("proxy.watcher._REPORT_SECONDS", "proxy.watcher._POLL_SECONDS"), 0.1
 )
-HEALTH = {"path": "/health?deep=1", "interval": 0.1, "timeout": 0.3, "threshold": 3}
+HEALTH = {"path": "/health?deep=1", "interval": 0.05, "timeout": 0.2, "threshold": 3}
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
 
 
