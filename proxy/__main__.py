@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
@@ -90,7 +91,8 @@ def _access_log(options: Namespace) -> AccessLog | None:
         raise OSError(f"the access log {options.access_log} cannot be written: {error.strerror}") from None
 
 
-def _wait_for_signal(service: Service) -> int:
+def _wait_for_signal(service: Service) -> list[int]:
+    """The signals that end us, as they come; back with the first one."""
     told = Event()
     received: list[int] = []
 
@@ -102,7 +104,7 @@ def _wait_for_signal(service: Service) -> int:
         gevent.signal_handler(number, tell, number)
     gevent.signal_handler(signal.SIGUSR1, _reopen, service)
     told.wait()
-    return received[0]
+    return received
 
 
 def _reopen(service: Service) -> None:
@@ -110,14 +112,26 @@ def _reopen(service: Service) -> None:
         service.access_log.reopen()
 
 
-def _end(server: Server, number: int, drain_seconds: float) -> None:
-    """SIGQUIT lets everybody end in their own time, the others in a few seconds."""
-    is_drain = number == signal.SIGQUIT
-    server.drain() if is_drain else server.stop()
-    deadline = time.monotonic() + (drain_seconds if is_drain else STOP_SECONDS)
-    while not server.has_ended(counts_tunnels=is_drain) and time.monotonic() < deadline:
-        gevent.sleep(_LOOK_SECONDS)
+def _end(server: Server, received: list[int], drain_seconds: float) -> None:
+    """SIGQUIT lets everybody end in their own time, the others in a few seconds, also those who had more before."""
+    if received[-1] == signal.SIGQUIT:
+        server.drain()
+        _wait(lambda: server.has_ended(counts_tunnels=True) or received[-1] != signal.SIGQUIT, drain_seconds)
+    if received[-1] != signal.SIGQUIT:
+        _wait(lambda: _has_stopped(server), STOP_SECONDS)
     server.cut()
+
+
+def _has_stopped(server: Server) -> bool:
+    # Again and again: a connection that was busy may rest a moment later.
+    server.stop()
+    return server.has_ended(counts_tunnels=False)
+
+
+def _wait(has_come: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not has_come() and time.monotonic() < deadline:
+        gevent.sleep(_LOOK_SECONDS)
 
 
 if __name__ == "__main__":

@@ -99,11 +99,15 @@ class Backends:
             if address in wanted:
                 backend.departed = None
                 continue
+            if backend.departed is None:
+                backend.departed = (generation, deadline)
             backend.close_idle()
             if not backend.in_flight:
                 del self._known[address]
-            elif backend.departed is None:
-                backend.departed = (generation, deadline)
+
+    def again(self, backend: Backend) -> Backend:
+        """Who takes a request that `backend` was chosen for before it left: what drains is to be known."""
+        return self._known.setdefault(backend.address, backend)
 
     def drained(self, adopted: int) -> int:
         """The newest generation up to which nothing that left is still in flight; forgets who is done."""

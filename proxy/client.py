@@ -315,10 +315,11 @@ class Client(Wire):
                 self.due_in(_HALF_CLOSED_SECONDS)
         elif exchange.tunnel is not None:
             self.pause()
+            if exchange.tunnel.has_backend_ended and not self.is_blocked:
+                exchange.cut()
+                return
             exchange.tunnel.end_writing()
             self.due_in(_TUNNEL_LINGER_SECONDS)
-            if exchange.tunnel.backend_ended and not self._closes:
-                exchange.cut()
         elif exchange.is_uploading:
             exchange.client_left()
         else:
@@ -335,9 +336,8 @@ class Client(Wire):
     def tunnel_ended(self) -> None:
         """The backend's side of a tunnel has ended; the client may have more to say for a moment."""
         exchange = self.exchange
-        if exchange is not None and exchange.tunnel is not None and exchange.upstream is not None:
-            exchange.tunnel.backend_ended = True
-            exchange.upstream.pause()
+        if exchange is not None and exchange.tunnel is not None:
+            exchange.tunnel.backend_ended()
         self._closes = True
         self.due_in(_TUNNEL_LINGER_SECONDS)
         if not self.is_blocked:
@@ -348,9 +348,6 @@ class Client(Wire):
         if self._closes:
             self._closes = False
             if exchange is not None and exchange.tunnel is not None:
-                if exchange.tunnel.client_ended:
-                    exchange.cut()
-                    return
                 self.end_writing()
                 self.resume()
             else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from proxy import replies, splice
 from proxy.answer import Answering
 from proxy.fields import Malformed
-from proxy.head import Refused, RequestHead, ResponseHead
+from proxy.head import Refused, RequestHead, ResponseHead, split_answer
 from proxy.splice import Ended, Splice
 from proxy.tunnel import Tunnel
 from proxy.upload import Upload
@@ -83,8 +83,8 @@ class Exchange:
     def _try_next(self) -> None:
         """Send the request to the next backend that can be connected to; with none left it gets an error answer."""
         while self._backends:
-            self.backend = backend = self._backends[0]
-            self._backends = self._backends[1:]
+            first, *self._backends = self._backends
+            backend = self.backend = first if first.departed is None else self._service.backends.again(first)
             backend.in_flight += 1
             while backend.idle:
                 self.upstream = upstream = backend.idle.pop()
@@ -255,20 +255,20 @@ class Exchange:
     def _take_head(self, data: bytes) -> None:
         most = self._service.limits.max_head_bytes
         while True:
-            end = data.find(b"\r\n\r\n")
-            if end < 0 or end > most:
+            head, at = split_answer(data)
+            if head is None or at > most:
                 self._received = data
                 if len(data) > most or not data.startswith(b"HTTP/1."[: len(data)]):
                     self._fail()
                 return
             try:
-                response = self._service.responses.parse(data[:end])
+                response = self._service.responses.parse(head)
             except Malformed:
                 self._fail()
                 return
             if response.status >= 200:
                 break
-            data = data[end + 4 :]
+            data = data[at:]
             if response.status == 101:
                 self._begin_tunnel(response, data)
                 return
@@ -276,7 +276,7 @@ class Exchange:
                 self._fail()
                 return
         self._received = b""
-        self._begin_answer(response, data, end + 4)
+        self._begin_answer(response, data, at)
 
     def _relay_interim(self, response: ResponseHead) -> bool:
         self._interims += 1

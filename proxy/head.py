@@ -15,6 +15,7 @@ __all__ = ["Field", "Malformed", "Refused", "RequestFields", "RequestHead", "Res
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
 _ANY_VERSION = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/[0-9]\.[0-9]")
+_ANSWER_END = re.compile(rb"\r?\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 # Narrower than RFC 3986, 3.2.2: names that can be in DNS (and _, which people use), or an address.
 _AUTHORITY = re.compile(rb"((?:[0-9A-Za-z_-]+)(?:\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
@@ -359,6 +360,21 @@ def _is_chunked_response(block: FieldBlock) -> bool:
     if len(block.codings) > 1 or block.codings[0].lower() != _CHUNKED or block.lengths:
         raise Malformed
     return True
+
+
+def split_answer(data: bytes) -> tuple[bytes | None, int]:
+    """An answer's head without its end, and where its body begins; None while it is not all there.
+
+    Line ends without CR are mended: CGI programs of small servers write them, and RFC 9112, 2.2 lets us take them. What
+    goes on has one reading. Requests come from strangers and get no such leave.
+    """
+    end = _ANSWER_END.search(data)
+    if end is None:
+        return None, len(data)
+    head = data[: end.start()]
+    if head.count(b"\n") != head.count(b"\r\n") or end.group() != b"\r\n\r\n":
+        head = head.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return head, end.end()
 
 
 class ResponseParser:

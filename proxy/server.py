@@ -195,17 +195,15 @@ class Server:
 
     def stop(self) -> None:
         """Accept no more, and end each connection as soon as its client loses nothing by it."""
-        self.service.is_stopping = True
-        for listener in self._listeners:
-            listener.close()
+        self.drain()
         for client in list(self.service.clients):
             client.stop()
 
     def drain(self) -> None:
         """Accept no more; connections that are kept alive end with their next answer."""
         self.service.is_stopping = True
-        for listener in self._listeners:
-            listener.close()
+        while self._listeners:
+            self._listeners.pop().close()
 
     def has_ended(self, counts_tunnels: bool) -> bool:
         """Whether nobody is served any more."""

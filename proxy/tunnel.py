@@ -13,17 +13,16 @@ if TYPE_CHECKING:
 class Tunnel:
     """What a request turned into when its backend agreed to switch to the `upgrade` that it asked for.
 
-    `size` is what the client sent through it. Whoever takes nothing stops the other one from being read, and each side
-    may end its own in its time.
+    `size` is what the client sent through it. Whoever takes nothing stops the other one from being read.
     """
 
-    __slots__ = ("_client", "_upstream", "backend_ended", "client_ended", "size")
+    __slots__ = ("_client", "_upstream", "has_backend_ended", "size")
 
     def __init__(self, client: Client, upstream: Upstream) -> None:
         self._client = client
         self._upstream = upstream
+        self.has_backend_ended = False
         self.size = 0
-        self.backend_ended = self.client_ended = False
 
     def begin(self, response: ResponseHead, upgrade: bytes, data: bytes) -> None:
         """Tell the client, and pass on what either side has said already. Raises `Broken`."""
@@ -53,5 +52,9 @@ class Tunnel:
 
     def end_writing(self) -> None:
         """The client has said all it wanted to say."""
-        self.client_ended = True
         self._upstream.end_writing()
+
+    def backend_ended(self) -> None:
+        """The backend has said all it wanted to say."""
+        self.has_backend_ended = True
+        self._upstream.pause()

@@ -39,10 +39,12 @@ def _wait_until_healthy(plan: Plan, container: Container, runtime: Runtime, dead
         complaint = _probe(container.address, plan.port, plan.healthcheck)
         if complaint is None:
             return
-        if time.monotonic() >= next_look:
+        now = time.monotonic()
+        # Without an address it had ended before anybody could ask it.
+        if now >= min(next_look, deadline) or not container.address:
             _refuse_if_ended(container.id, runtime, log)
-            next_look = time.monotonic() + _ENGINE_LOOK_SECONDS
-        if time.monotonic() >= deadline:
+            next_look = now + _ENGINE_LOOK_SECONDS
+        if now >= deadline:
             _log_last_lines(container.id, runtime, log)
             seconds = config.current().deploy.healthcheck_timeout
             raise HealthCheckFailed(f"Not healthy within {seconds} seconds: {complaint}")
