@@ -260,6 +260,13 @@ def test_routes_of_one_app_share_a_rate_limit_that_outlives_a_deploy(shared: Pro
     assert shared.ask(get(host)).status == 429
 
 
+def test_a_cookie_over_tls_is_for_tls_only(fronted: Proxy, backend: Make, host: str) -> None:
+    fronted.route(host, backend(ok(b"x")).address, policy={"sticky": "at"})
+    assert "; Secure" in over_tls(fronted, get(host)).one("set-cookie")
+    assert "; Secure" in fronted.ask(get(host, "/", "X-Forwarded-Proto: https")).one("set-cookie")
+    assert "; Secure" not in fronted.ask(get(host)).one("set-cookie")
+
+
 # bad values
 
 
