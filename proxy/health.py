@@ -78,6 +78,10 @@ class Checker:
                     if wanted[backend.address] <= now:
                         wanted[backend.address] = now + route.health.interval
                         self._ask(backend, route.health, route.host)
+            for backend in self._service.backends:
+                if backend.checked_unhealthy and backend.address not in wanted:
+                    # Nobody asks any more, so nobody would take it in again.
+                    backend.checked_unhealthy = False
             self._due = wanted
             self._failures = {address: n for address, n in self._failures.items() if address in wanted}
         except Exception:

@@ -107,7 +107,9 @@ class Meeting:
         mark = _mark(backend)
         if not self.route.sticky or self._cookie() == mark:
             return b""
-        secure = b"; Secure" if self._client.is_tls else b""
+        client = self._client
+        is_secure = client.service.forwarder.is_secure(self.request, client.peer, client.is_tls)
+        secure = b"; Secure" if is_secure else b""
         return b"%s=%s; Path=/; HttpOnly; SameSite=Lax%s" % (self.route.sticky, mark, secure)
 
     def _cookie(self) -> bytes:

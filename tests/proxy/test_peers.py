@@ -36,8 +36,8 @@ def introduced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("introduced")
     tls_port = free_port()
     files = certificate(folder, "default.test")
-    options = (*TRUST, "--proxy-protocol", *tls_options(tls_port, *files))
-    with running(folder, *options, constants={"proxy.proxy_protocol._SECONDS": 1.0}) as proxy:
+    options = (*TRUST, "--proxy-protocol", "--connect-timeout", "0.8", *tls_options(tls_port, *files))
+    with running(folder, *options, constants={"proxy.proxy_protocol._SECONDS": 1.5}) as proxy:
         proxy.tls_port = tls_port
         yield proxy
 
@@ -97,7 +97,7 @@ def test_an_introduction_says_who_asks(
 
 
 @pytest.mark.parametrize("introduction", [LINE, binary("192.0.2.1")], ids=["line", "binary"])
-@pytest.mark.parametrize("at", [1, 5, 13, 27])
+@pytest.mark.parametrize("at", [1, 13, 27])
 def test_an_introduction_may_come_in_pieces(
     introduced: Proxy, backend: Make, host: str, introduction: bytes, at: int
 ) -> None:
@@ -176,18 +176,18 @@ def test_half_an_introduction_is_not_waited_for_long(introduced: Proxy, ends: bo
         if ends:
             wire.sock.shutdown(1)
         assert wire.has_ended()
-    assert time.monotonic() - begun < (0.8 if ends else 3)
+    assert time.monotonic() - begun < (1 if ends else 4)
 
 
-@pytest.mark.parametrize("introduction", [LINE, binary("192.0.2.1")], ids=["line", "binary"])
 @pytest.mark.parametrize("options", [(), ("--proxy-protocol", "--trusted-proxy", "10.0.0.0/8")])
 def test_an_introduction_by_a_stranger_is_garbage(
-    start: Start, backend: Make, host: str, introduction: bytes, options: tuple[str, ...]
+    start: Start, backend: Make, host: str, options: tuple[str, ...]
 ) -> None:
     app = backend(ok(b"x"))
     proxy = start(*options)
     proxy.route(host, app.address)
-    assert proxy.ask(introduction + get(host)).status == 400
+    for introduction in (LINE, binary("192.0.2.1")):
+        assert proxy.ask(introduction + get(host)).status == 400
     assert app.requests == []
     assert proxy.ask(get(host)).text == "x"
 
