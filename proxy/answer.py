@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from proxy import chunks, fields, splice
 from proxy.chunks import ChunkReader
 from proxy.fields import Malformed
-from proxy.head import ResponseHead
 from proxy.meeting import Meeting, asked_by
 from proxy.policies import compression
+from proxy.response import ResponseHead
 from proxy.splice import Splice
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from proxy import replies, splice
 from proxy.answer import Answering
 from proxy.fields import Malformed
-from proxy.head import Refused, RequestHead, ResponseHead, split_answer
+from proxy.head import Refused, RequestHead
+from proxy.response import ResponseHead, split_answer
 from proxy.splice import Ended, Splice
 from proxy.tunnel import Tunnel
 from proxy.upload import Upload
@@ -222,10 +223,10 @@ class Exchange:
             self._take_head(self._received + data if self._received else data)
 
     def _take_whole(self, data: bytes) -> bool:
-        """The usual case in as few steps as can be: a whole answer with a length, passed on as it is."""
+        """The usual case in few steps: a whole answer with a length, passed on as it is."""
         end = data.find(b"\r\n\r\n")
-        response = self._service.responses.remembered.get(data[:end])
-        if response is None or len(data) - end - 4 != response.whole_length or not self.route.is_verbatim:
+        response = self._service.responses.try_to(data[:end]) if end > 0 and self.route.is_verbatim else None
+        if response is None or len(data) - end - 4 != response.whole_length:
             return False
         request, client = self.request, self._client
         if request.method == b"HEAD" or request.is_http_10 or (self.upload is not None and not self.upload.is_done):

@@ -1,22 +1,17 @@
-"""Heads of HTTP/1 messages, parsed strictly (RFC 9112): what peers could read in two ways is refused.
+"""Heads of requests, parsed strictly (RFC 9112): what peers could read in two ways is refused.
 
-Pure functions over bytes; nothing here does input or output. Browsers send the same fields with each request and
-backends the same with each answer, so parsed blocks are remembered, as many as fit a bound.
+Pure functions over bytes; nothing here does input or output. Browsers send the same fields with each request, so parsed
+blocks are remembered, as many as fit a bound.
 """
 
 import re
 import socket
-from typing import TypeVar
 
 from proxy import fields
-from proxy.fields import Field, FieldBlock, Malformed, TooMany, Unclear, join_fields, parse_block
-
-__all__ = ["Field", "Malformed", "Refused", "RequestFields", "RequestHead", "ResponseHead", "parse_request"]
+from proxy.fields import FieldBlock, Malformed, TooMany, Unclear, parse_block, remember
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
 _ANY_VERSION = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/[0-9]\.[0-9]")
-_ANSWER_END = re.compile(rb"\r?\n\r?\n")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 # Narrower than RFC 3986, 3.2.2: names that can be in DNS (and _, which people use), or an address.
 _AUTHORITY = re.compile(rb"((?:[0-9A-Za-z_-]+)(?:\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
 _LONGEST_HOST = 253
@@ -26,16 +21,9 @@ _CHUNKED = b"chunked"
 _NO_TUNNEL = re.compile(rb"h2c?|http|tls", re.IGNORECASE)
 _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
 
-# Blocks longer than this are parsed each time: remembering them would cost more than it saves.
-_LONGEST_REMEMBERED, _MOST_REMEMBERED = 2048, 512
-T = TypeVar("T")
 
-
-def _remember(known: dict[bytes, T], key: bytes, found: T) -> None:
-    if len(key) <= _LONGEST_REMEMBERED:
-        if len(known) >= _MOST_REMEMBERED:
-            known.clear()
-        known[key] = found
+# Hosts by authorities that were found valid.
+_HOSTS: dict[bytes, bytes] = {}
 
 
 class Refused(Exception):
@@ -62,9 +50,14 @@ class RequestFields:
             raise Refused(400, "The request must name exactly one Host.")
         self.block = block
         self.authority = block.hosts[0] if block.hosts else b""
-        if block.hosts and not is_authority(self.authority):
-            raise Refused(400, "The request's Host is not valid.")
-        self.host = host_of(self.authority)
+        host = _HOSTS.get(self.authority)
+        if host is None:
+            if block.hosts and not is_authority(self.authority):
+                raise Refused(400, "The request's Host is not valid.")
+            host = host_of(self.authority)
+            if block.hosts:
+                remember(_HOSTS, self.authority, host)
+        self.host = host
         self.length, self.is_chunked = _request_framing(block)
         self.upgrade = _upgrade(block, self.is_chunked or self.length > 0)
         self.expects_continue = _expects_continue(block)
@@ -172,7 +165,7 @@ class RequestParser:
         method, target, minor = match.groups()
         is_http_10 = minor == b"0"
         read = (method, target, is_http_10, target[0] == 0x2F and method not in _UNSERVED and not is_http_10)
-        _remember(self._lines, line, read)
+        remember(self._lines, line, read)
         return read
 
     def _fields(self, block: bytes) -> RequestFields:
@@ -184,7 +177,7 @@ class RequestParser:
             raise Refused(400, "The length of the request's body is not clear.") from None
         except Malformed:
             raise Refused(400, "A header field is not valid.") from None
-        _remember(self._remembered, block, found)
+        remember(self._remembered, block, found)
         return found
 
     def _bad_line(self, line: bytes) -> Refused:
@@ -295,100 +288,3 @@ def _expects_continue(block: FieldBlock) -> bool:
     if [expectation.lower() for expectation in block.expectations] != [b"100-continue"]:
         raise Refused(417, "This expectation cannot be met.")
     return True
-
-
-class ResponseHead:
-    """A response without its body; the same for every request, so what HEAD means for it is the exchange's affair.
-
-    `start` holds the status line and the end-to-end fields, `framing` the Content-Length line or nothing; `length` is
-    None without one. `is_verbatim`: both together are just what the backend sent.
-
-    `whole_head` is the head up to its end for a client that keeps its connection, `last_head` for one that does not,
-    and `whole_length` the size of a body that may follow it as it is; -1 where there is more to look at.
-    """
-
-    __slots__ = (
-        "framing",
-        "is_chunked",
-        "is_http_10",
-        "is_verbatim",
-        "keeps_alive",
-        "last_head",
-        "length",
-        "start",
-        "status",
-        "upgrade",
-        "whole_head",
-        "whole_length",
-    )
-
-    def __init__(self, head: bytes, most_fields: int) -> None:
-        line, _, block = head.partition(b"\r\n")
-        match = _STATUS_LINE.fullmatch(line)
-        if match is None:
-            raise Malformed
-        found = parse_block(block, fields.RESPONSE_NAMES, most_fields)
-        self.is_http_10 = match.group(1) == b"0"
-        self.status = int(match.group(2))
-        self.length = found.length()
-        self.is_chunked = _is_chunked_response(found)
-        options = found.options
-        self.keeps_alive = b"close" not in options and (not self.is_http_10 or b"keep-alive" in options)
-        self.upgrade = found.upgrades[0].lower() if len(found.upgrades) == 1 and b"upgrade" in options else b""
-        self.start = b"HTTP/1.1 %s %s\r\n%s" % (match.group(2), match.group(3) or b"", found.kept)
-        self.framing = b"Content-Length: %d\r\n" % self.length if self.length is not None else b""
-        self.whole_head = self.start + self.framing + b"\r\n"
-        self.last_head = self.start + self.framing + b"Connection: close\r\n\r\n"
-        is_usual = self.status >= 200 and self.status not in (204, 304) and self.keeps_alive
-        self.whole_length = self.length if is_usual and self.length is not None else -1
-        self.is_verbatim = sorted(head.split(b"\r\n")) == sorted((self.start + self.framing)[:-2].split(b"\r\n"))
-
-    @property
-    def fields(self) -> list[Field]:
-        """The end-to-end fields as pairs, without Content-Length."""
-        return fields.split_lines(self.start.partition(b"\r\n")[2])
-
-    def with_fields(self, given: list[Field]) -> bytes:
-        """The status line and these fields in place of its own."""
-        return self.start.partition(b"\r\n")[0] + b"\r\n" + join_fields(given)
-
-
-def _is_chunked_response(block: FieldBlock) -> bool:
-    if not block.codings:
-        return False
-    # A length beside it, or another coding that we would have to undo, makes the end unclear (RFC 9112, 6.3).
-    if len(block.codings) > 1 or block.codings[0].lower() != _CHUNKED or block.lengths:
-        raise Malformed
-    return True
-
-
-def split_answer(data: bytes) -> tuple[bytes | None, int]:
-    """An answer's head without its end, and where its body begins; None while it is not all there.
-
-    Line ends without CR are mended: CGI programs of small servers write them, and RFC 9112, 2.2 lets us take them. What
-    goes on has one reading. Requests come from strangers and get no such leave.
-    """
-    end = _ANSWER_END.search(data)
-    if end is None:
-        return None, len(data)
-    head = data[: end.start()]
-    if head.count(b"\n") != head.count(b"\r\n") or end.group() != b"\r\n\r\n":
-        head = head.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    return head, end.end()
-
-
-class ResponseParser:
-    """Parses heads of answers; remembers them."""
-
-    def __init__(self, most_fields: int = 1000) -> None:
-        self._most_fields = most_fields
-        # By the head's bytes, those parsed before.
-        self.remembered: dict[bytes, ResponseHead] = {}
-
-    def parse(self, head: bytes) -> ResponseHead:
-        """Parse a response's head, given without the empty line that ends it. Raises `Malformed`."""
-        found = self.remembered.get(head)
-        if found is None:
-            found = ResponseHead(head, self._most_fields)
-            _remember(self.remembered, head, found)
-        return found

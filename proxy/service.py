@@ -11,8 +11,9 @@ import gevent
 
 from proxy.backends import Backends
 from proxy.forwarded import Forwarder
-from proxy.head import RequestParser, ResponseParser
+from proxy.head import RequestParser
 from proxy.limits import Limits
+from proxy.response import ResponseParser
 from proxy.route import RouteCompiler
 from proxy.splice import Pipes, Splice
 from proxy.table import RouteTable

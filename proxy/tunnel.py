@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from proxy.client import Client
-    from proxy.head import ResponseHead
+    from proxy.response import ResponseHead
     from proxy.upstream import Upstream
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from proxy.fields import Malformed
-from proxy.head import Refused, ResponseParser, parse_request
+from proxy.head import Refused, parse_request
+from proxy.response import ResponseParser
 
 MAX_FIELDS = 200
 
