@@ -6,7 +6,7 @@ ifeq ($(shell grep -s data_dir rivetr.toml)$(RIVETR_CONFIG)$(RIVETR_SERVER__DATA
 RUN := RIVETR_SERVER__DATA_DIR="$(CURDIR)/data"
 endif
 
-.PHONY: run test check format engine bench-deploy bench-memory
+.PHONY: run test check format engine bench-deploy bench-memory bench-proxy bench-soak
 
 run: ## Install what is missing, then run web, worker and proxy in the foreground (Ctrl-C ends them)
 	@scripts/environment.sh requirements.txt
@@ -40,3 +40,11 @@ bench-deploy: engine ## Time from asking for a deployment to its answer, beside 
 
 bench-memory: engine ## Memory of each process at rest, and after use
 	@$(VENV)/python -m bench.memory
+
+bench-proxy: ## The proxy beside nginx, HAProxy, Caddy and Traefik (which it installs); ARGS="--rounds 2 --case browser"
+	@scripts/environment.sh requirements-dev.txt
+	@$(VENV)/python -m bench.proxy $(ARGS)
+
+bench-soak: ## Ten minutes of everything at once for the proxy: does it lose requests, memory or files? ARGS="--minutes 60"
+	@scripts/environment.sh requirements-dev.txt
+	@$(VENV)/python -m bench.soak $(ARGS)

@@ -20,7 +20,7 @@ from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
-from bench.memory import children
+from bench.processes import children
 from bench.table import show
 from tests.git_server import Repository
 from tests.instance import Instance, fetch, running

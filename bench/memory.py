@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
 
+from bench.processes import children, pss_kib
 from bench.table import show
 from rivetr.forkserver import LINGER_SECONDS
 from tests.git_server import Repository, web_app
@@ -81,20 +82,7 @@ def _measure(instance: Instance) -> dict[str, float]:
         named[pid] = name
         for child in children(pid):
             named[child] = f"{name}: {Path(f'/proc/{child}/comm').read_text().strip()}"
-    return {name: _pss(pid) for pid, name in named.items()}
-
-
-def children(pid: int) -> list[int]:
-    """The processes that any thread of `pid` started."""
-    listed = [task / "children" for task in Path(f"/proc/{pid}/task").iterdir()]
-    return [int(child) for file in listed for child in file.read_text().split()]
-
-
-def _pss(pid: int) -> float:
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
-    assert found is not None
-    return int(found.group(1)) / 1024
+    return {name: pss_kib(pid) / 1024 for pid, name in named.items()}
 
 
 if __name__ == "__main__":
