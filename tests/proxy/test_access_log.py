@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +192,11 @@ def test_a_reader_that_is_too_slow_holds_nobody_up(backend: Make, host: str, tmp
     command = [sys.executable, "-m", "proxy", *proxy.arguments()]
     with (tmp_path / "proxy.log").open("wb") as log:
         process = proxy.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
-    assert process.stdout is not None
-    with process, process.stdout as reader:
+    reader = process.stdout
+    assert reader is not None
+    with ExitStack() as stack:
+        stack.enter_context(process)
+        stack.callback(process.kill)
         wait_for(proxy._answers, what="the proxy to answer")
         proxy.route(host, backend(ok(b"x")).address)
 
