@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import sys
 import time
 from pathlib import Path
@@ -40,6 +41,7 @@ class AccessLog:
         self._descriptor = -1
         self._complained = False
         self._is_cut = False
+        self._stdout = select.poll()
         self._open()
 
     def reopen(self) -> None:
@@ -53,6 +55,7 @@ class AccessLog:
     def _open(self) -> None:
         if self._path == STDOUT:
             self._descriptor = sys.stdout.fileno()
+            self._stdout.register(self._descriptor, select.POLLOUT)
             return
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         if self._descriptor >= 0:
@@ -108,15 +111,34 @@ class AccessLog:
                 self._rotate()
             if self._is_cut:
                 content = b"\n" + content
-            written = os.write(self._descriptor, content)
-            self._size += written
-            # A disk that is full may have taken a part of a line, which must not spoil the next one.
-            self._is_cut = written < len(content)
-            self._complained = False
+            written = self._write(content)
         except OSError as error:
-            if not self._complained:
-                log.error("The access log %s cannot be written (%s); serving on.", self._path, error.strerror)
-            self._complained = True
+            self._complain(error.strerror)
+            return
+        self._size += written
+        if written:
+            # A part of a line must not spoil the next one.
+            self._is_cut = not content.endswith(b"\n", 0, written)
+        if written == len(content):
+            self._complained = False
+        else:
+            self._complain("it takes no more")
+
+    def _write(self, content: bytes) -> int:
+        """How much of it could be written without waiting. Raises `OSError`."""
+        if self._path != STDOUT:
+            return os.write(self._descriptor, content)
+        written = 0
+        # A pipe that may be written takes so much; beyond that we would wait for its reader, and all clients with us.
+        while written < len(content) and self._stdout.poll(0):
+            written += os.write(self._descriptor, content[written : written + select.PIPE_BUF])
+        return written
+
+    def _complain(self, why: str | None) -> None:
+        # Once, not with each line.
+        if not self._complained:
+            log.error("The access log %s cannot be written (%s); serving on.", self._path, why)
+        self._complained = True
 
     def _rotate(self) -> None:
         path = Path(self._path)
