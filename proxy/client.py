@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy import handshake, pages, replies
@@ -187,7 +189,18 @@ class Client(Wire):
             return False
         self.buffer = buffer[end + 4 :]
         self.is_idle = False
-        self._serve(request)
+        self.bytes_out = 0
+        if request.target.startswith(replies.CHALLENGES) and not self.is_tls and replies.challenge(self, request):
+            return True
+        hosts = self.service.table.find(request.host)
+        route = None if hosts is None else hosts.root or hosts.match(request.path)
+        if route is None:
+            host = request.host.decode("ascii")
+            replies.reply(self, request, None, Answer(404, *pages.unknown_host(host)))
+        elif route.is_plain:
+            self.forward(request, route)
+        else:
+            Meeting(self, request, route).begin()
         return True
 
     def _check_partial(self, buffer: bytes) -> None:
@@ -204,20 +217,6 @@ class Client(Wire):
             self.due_in(limits.header_timeout)
 
     # One request
-
-    def _serve(self, request: RequestHead) -> None:
-        self.bytes_out = 0
-        if request.target.startswith(replies.CHALLENGES) and not self.is_tls and replies.challenge(self, request):
-            return
-        hosts = self.service.table.find(request.host)
-        route = None if hosts is None else hosts.root or hosts.match(request.path)
-        if route is None:
-            host = request.host.decode("ascii")
-            replies.reply(self, request, None, Answer(404, *pages.unknown_host(host)))
-        elif route.is_plain:
-            self.forward(request, route)
-        else:
-            Meeting(self, request, route).begin()
 
     def forward(self, request: RequestHead, route: Routed, meeting: Meeting | None = None) -> None:
         """Send the request to a backend of the route."""
@@ -247,13 +246,17 @@ class Client(Wire):
             self.service.record(self, exchange.request, exchange.route, exchange.status, exchange)
         self.go_on(keeps, has_unread)
 
-    def exchange_ended_well(self, exchange: Exchange) -> None:
-        """The same for the usual case: the connection is kept, and nothing is left unread."""
+    def exchange_ended_well(self, exchange: Exchange, keeps: bool) -> None:
+        """The same for the usual case, in which nothing is left unread."""
         self.exchange = None
         service = self.service
-        service.record(self, exchange.request, exchange.route, exchange.status, exchange)
-        if self._has_ended or not self.is_reading:
-            self.go_on(keeps=True, has_unread=False)
+        if service.access_log is None:
+            seconds = time.monotonic() - exchange.started
+            exchange.route.counters.count(exchange.status, seconds, exchange.bytes_in, self.bytes_out)
+        else:
+            service.record(self, exchange.request, exchange.route, exchange.status, exchange)
+        if not keeps or self._has_ended or not self.is_reading:
+            self.go_on(keeps, has_unread=False)
             return
         self.is_idle = True
         self.due = service.now + service.limits.idle_timeout
@@ -327,10 +330,10 @@ class Client(Wire):
             self._has_ended = True
             self.due_in(_HALF_CLOSED_SECONDS)
             # The sweep may be too late for a backend that works for nobody.
-            self.service.later(_HALF_CLOSED_SECONDS, self._half_closed_for_long)
+            self.service.later(_HALF_CLOSED_SECONDS, partial(self._half_closed_for_long, self.bytes_out))
 
-    def _half_closed_for_long(self) -> None:
-        if self.is_open and self.exchange is not None and self.exchange.response is None:
+    def _half_closed_for_long(self, sent: int) -> None:
+        if self.exchange is not None and not self.is_blocked and self.bytes_out == sent:
             self.exchange.client_left()
 
     def tunnel_ended(self) -> None:

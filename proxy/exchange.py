@@ -37,8 +37,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_answering", "_at_hand", "_backends", "_client", "_interims", "_lines", "_received", "_service", "backend",
-        "request", "response", "route", "splice", "started", "status", "timed_out", "tunnel", "upload", "upstream",
+        "_answering", "_at_hand", "_backends", "_client", "_head", "_interims", "_received", "_service", "_tried",
+        "backend", "request", "response", "route", "splice", "started", "timed_out", "tunnel", "upload",
+        "upstream",
     )  # fmt: skip
 
     def __init__(self, client: Client, request: RequestHead, route: Routed, backends: list[Backend]) -> None:
@@ -46,7 +47,7 @@ class Exchange:
         self._service: Service = client.service
         self._backends = backends
         self._answering: Answering | None = None
-        self._interims = 0
+        self._interims = self._tried = 0
         self._at_hand = self._received = b""
         self.request = request
         self.route = route
@@ -58,40 +59,50 @@ class Exchange:
         self.upload: Upload | None = None
         self.tunnel: Tunnel | None = None
         self.timed_out = False
-        self.status = 0
         self.started = time.monotonic()
 
     @property
+    def status(self) -> int:
+        return replies.CLIENT_LEFT if self.response is None else self.response.status
+
+    @property
     def bytes_in(self) -> int:
-        return sum(part.size for part in (self.upload, self.tunnel) if part is not None)
+        size = 0 if self.upload is None else self.upload.size
+        return size if self.tunnel is None else size + self.tunnel.size
 
     @property
     def is_uploading(self) -> bool:
         return self.upload is not None and not self.upload.is_done
 
-    # The request
-
     def start(self, lines: bytes, rest: bytes) -> bytes:
         """Send it, with `lines` after the first one; gives what of `rest` is not its body. Raises `Refused`."""
-        self._lines = lines
-        fields = self.request.fields
+        request = self.request
+        self._head = b"%b %b HTTP/1.1\r\n%b" % (request.method, request.onward, lines)
+        fields = request.fields
         if fields.length or fields.is_chunked:
-            self.upload = Upload(self.request, self.route.max_body_bytes)
+            self.upload = Upload(request, self.route.max_body_bytes)
             self._at_hand, rest = self.upload.feed(rest)
         self._try_next()
         return rest
 
     def _try_next(self) -> None:
         """Send the request to the next backend that can be connected to; with none left it gets an error answer."""
-        while self._backends:
-            first, *self._backends = self._backends
-            backend = self.backend = first if first.departed is None else self._service.backends.again(first)
+        while self._tried < len(self._backends):
+            backend = self._backends[self._tried]
+            self._tried += 1
+            if backend.departed is not None:
+                backend = self._service.backends.again(backend)
+            self.backend = backend
             backend.in_flight += 1
             while backend.idle:
                 self.upstream = upstream = backend.idle.pop()
                 upstream.exchange = self
-                if upstream.try_to(self.send_request):
+                try:
+                    self.send_request()
                     return
+                except Broken:
+                    # It ended just now; nothing of the request has left.
+                    upstream.drop()
             if self._connect(backend):
                 return
             self.upstream = None
@@ -101,10 +112,8 @@ class Exchange:
 
     def _connect(self, backend: Backend) -> bool:
         self.upstream = upstream = connect(self._service.loop, backend, self)
-        if upstream is None:
-            return False
-        if not upstream.is_connecting:
-            return upstream.try_to(self.send_request)
+        if upstream is None or not upstream.is_connecting:
+            return upstream is not None and upstream.try_to(self.send_request)
         self._client.due_in(self._service.limits.connect_timeout)
         if self.is_uploading:
             self._client.pause()
@@ -120,10 +129,9 @@ class Exchange:
         """Send head and what is there of the body. Raises `Broken`."""
         request, client, upstream = self.request, self._client, self.upstream
         assert upstream is not None  # noqa: S101 - it is connected
-        is_sent = upstream.write(
-            b"%b %b HTTP/1.1\r\n%b%b" % (request.method, request.onward, self._lines, self._at_hand)
-        )
-        if not self.is_uploading:
+        upload = self.upload
+        is_sent = upstream.write(self._head if upload is None else self._head + self._at_hand)
+        if upload is None or upload.is_done:
             client.due = self._service.now + self.route.first_byte_seconds
             return
         client.due_in(self._service.limits.body_timeout)
@@ -140,7 +148,7 @@ class Exchange:
         assert upload is not None  # noqa: S101 - who calls has looked
         out, rest = upload.feed(data)
         # From here on the request cannot be sent again.
-        self._at_hand = self._lines = b""
+        self._at_hand = self._head = b""
         try:
             if out and self.upstream is not None and not self.upstream.write(out):
                 self._client.pause()
@@ -223,16 +231,18 @@ class Exchange:
             self._take_head(self._received + data if self._received else data)
 
     def _take_whole(self, data: bytes) -> bool:
-        """The usual case in few steps: a whole answer with a length, passed on as it is."""
+        """The usual case in few steps: a whole answer, passed on as it is."""
         end = data.find(b"\r\n\r\n")
-        response = self._service.responses.try_to(data[:end]) if end > 0 and self.route.is_verbatim else None
+        if end < 0 or not self.route.is_verbatim:
+            return False
+        head, responses = data[:end], self._service.responses
+        response = responses.remembered.get(head) or responses.try_to(head)
         if response is None or len(data) - end - 4 != response.whole_length:
             return False
         request, client = self.request, self._client
         if request.method == b"HEAD" or request.is_http_10 or (self.upload is not None and not self.upload.is_done):
             return False
         self.response = response
-        self.status = response.status
         keeps = request.keeps_alive and not self._service.is_stopping
         if keeps and response.is_verbatim:
             client.write(data)
@@ -247,10 +257,7 @@ class Exchange:
             backend.note_success()
         self.upstream = None
         upstream.rest()
-        if keeps:
-            client.exchange_ended_well(self)
-        else:
-            client.exchange_ended(keeps=False, has_unread=False)
+        client.exchange_ended_well(self, keeps)
         return True
 
     def _take_head(self, data: bytes) -> None:
@@ -273,21 +280,17 @@ class Exchange:
             if response.status == 101:
                 self._begin_tunnel(response, data)
                 return
-            if not self._relay_interim(response):
+            self._interims += 1
+            if response.status != 100 and not self.request.is_http_10:
+                self._client.write(response.start + b"\r\n")
+            if self._interims > _MOST_INTERIM:
                 self._fail()
                 return
         self._received = b""
         self._begin_answer(response, data, at)
 
-    def _relay_interim(self, response: ResponseHead) -> bool:
-        self._interims += 1
-        if response.status != 100 and not self.request.is_http_10:
-            self._client.write(response.start + b"\r\n")
-        return self._interims <= _MOST_INTERIM
-
     def _begin_answer(self, response: ResponseHead, data: bytes, at: int) -> None:
         self.response = response
-        self.status = response.status
         self.backend.note_success()
         self._client.due_in(self._service.limits.stream_timeout)
         self._answering = Answering(self, self._client, response)
@@ -300,7 +303,6 @@ class Exchange:
             self._fail()
             return
         self.response = response
-        self.status = response.status
         self.tunnel = Tunnel(self._client, self.upstream)
         self.tunnel.begin(response, upgrade, data)
 
@@ -346,10 +348,10 @@ class Exchange:
         """It ended before a word: a kept-alive connection just closed, so what may be asked again is (once)."""
         was_used = self.upstream is not None and self.upstream.was_used
         was_silent = not (self._received or self._interims)
-        if was_used and was_silent and self._lines and not self.is_uploading and self.request.method in _REPEATABLE:
+        if was_used and was_silent and self._head and not self.is_uploading and self.request.method in _REPEATABLE:
             self._release(reusable=False)
             self.backend.close_idle()
-            self._backends = [self.backend, *self._backends]
+            self._tried -= 1
             self._try_next()
         else:
             self._fail()
@@ -384,8 +386,6 @@ class Exchange:
     def client_left(self) -> None:
         """The client is gone; nobody needs the answer."""
         self._release(reusable=False)
-        if self.response is None:
-            self.status = replies.CLIENT_LEFT
         self._client.abort(self)
 
     def overdue(self) -> None:

@@ -110,6 +110,8 @@ def changed_texts(
 ) -> dict[bytes, Text]:
     """The texts by host after some routes `(host, path_prefix, text)` have changed and others have gone."""
     texts = dict(before)
+    # Many routes say the same: one text serves them.
+    same: dict[str, str] = {}
     for host, prefix in removed:
         name = host.lower().encode("ascii")
         left = [part for part in _parts(texts.get(name, ())) if part[0] != prefix]
@@ -120,6 +122,7 @@ def changed_texts(
     for host, prefix, text in routes:
         name = host.lower().encode("ascii")
         known = texts.get(name)
+        text = same.setdefault(text, text)
         if prefix == _ROOT and (known is None or isinstance(known, str)):
             texts[name] = text
         else:

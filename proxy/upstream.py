@@ -56,26 +56,23 @@ class Upstream(Wire):
             elif exchange.splice is not None and exchange.splice.source is self:
                 exchange.splice_more()
             else:
-                self._read(exchange)
+                data = self.recv(HEAD_PIECE if exchange.response is None else BODY_PIECE)
+                if data:
+                    exchange.take_answer(data)
+                else:
+                    exchange.upstream_ended()
+        except WOULD_BLOCK:
+            return
         except Broken:
             # Only the client was written to.
             if exchange is not None:
                 exchange.client_left()
+        except OSError:
+            # Only our own reading lets one out.
+            if exchange is not None:
+                exchange.upstream_ended(is_reset=True)
         except Exception:
             self.crashed()
-
-    def _read(self, exchange: Exchange) -> None:
-        try:
-            data = self.recv(HEAD_PIECE if exchange.response is None else BODY_PIECE)
-        except WOULD_BLOCK:
-            return
-        except OSError:
-            exchange.upstream_ended(is_reset=True)
-            return
-        if data:
-            exchange.take_answer(data)
-        else:
-            exchange.upstream_ended()
 
     def on_drained(self) -> None:
         if self.is_connecting:
