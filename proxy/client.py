@@ -56,7 +56,7 @@ class Client(Wire):
         "service",
     )  # fmt: skip
 
-    def __init__(self, service: Service, sock: socket.socket, peer: str, is_tls: bool) -> None:
+    def __init__(self, service: Service, sock: socket.SocketType, peer: str, is_tls: bool) -> None:
         super().__init__(service.loop, sock)
         self.service = service
         self.peer = plain_address(peer)

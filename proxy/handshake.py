@@ -45,6 +45,8 @@ class Handshake(Greeting):
             client.begin()
 
 
-def wrap(sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+def wrap(sock: socket.SocketType, context: ssl.SSLContext) -> ssl.SSLSocket:
     """The same connection as a server's TLS socket, its handshake still to come."""
-    return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+    plain = socket.socket(sock.family, socket.SOCK_STREAM, 0, sock.detach())
+    plain.setblocking(False)
+    return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)

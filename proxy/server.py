@@ -98,7 +98,7 @@ class Listener:
                 return False
             # It ended before we came to it.
             return True
-        sock = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
+        sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
         self._server.welcome(sock, address[0], self._is_tls)
         return True
 
@@ -144,7 +144,7 @@ class Server:
         most = self.service.limits.max_connections
         return not most or len(self.service.clients) < most
 
-    def welcome(self, sock: socket.socket, peer: str, is_tls: bool) -> None:
+    def welcome(self, sock: socket.SocketType, peer: str, is_tls: bool) -> None:
         """Serve an accepted connection."""
         service = self.service
         sock.setblocking(False)

@@ -30,7 +30,7 @@ class Upstream(Wire):
     __slots__ = ("backend", "exchange", "is_connecting", "was_used")
 
     def __init__(self, loop: Any, backend: Backend, exchange: Exchange) -> None:
-        sock = socket.socket(backend.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock = socket.SocketType(backend.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         super().__init__(loop, sock)
         self.backend = backend
         self.exchange: Exchange | None = exchange

@@ -33,7 +33,8 @@ class Wire:
 
     __slots__ = ("_loop", "_out", "_reader", "_writer", "is_open", "is_reading", "recv", "send", "sock")
 
-    def __init__(self, loop: Any, sock: socket.socket) -> None:
+    def __init__(self, loop: Any, sock: socket.SocketType) -> None:
+        # The plain type below `socket.socket`, which would add a few Python calls to each connection.
         self._loop = loop
         self.sock = sock
         self.recv: Callable[[int], bytes] = sock.recv
