@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=500)
     parser.add_argument("--deploys", type=int, default=3)
-    parser.add_argument("--rest", type=float, default=LINGER_SECONDS + 5, help="seconds that count as rest")
+    parser.add_argument("--rest", type=float, default=LINGER_SECONDS + 10, help="seconds that count as rest")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as instance:
         time.sleep(options.rest)

@@ -91,6 +91,8 @@ class ForkServer:
         with theirs:
             argv = shell.python(self._module, str(theirs.fileno()), str(LINGER_SECONDS))
             self._process = shell.start_beside(argv, [theirs.fileno()])
+        # It ends by itself after a rest, and nobody may ask for long: somebody must take note of it.
+        threading.Thread(target=self._process.wait, name="jobs", daemon=True).start()
         self._requests = ours
         return ours
 

@@ -97,7 +97,7 @@ def test_the_server_ends_after_a_rest(server: ForkServer, tmp_path: Path, monkey
     monkeypatch.setattr(forkserver, "LINGER_SECONDS", 0.05)
     assert server.run("note", str(tmp_path / "a")) == 0
     _, parent = (tmp_path / "a").read_text().split()
-    wait_for(lambda: not _lives(int(parent)), what="the server to end")
+    wait_for(lambda: not Path(f"/proc/{parent}").exists(), what="the server to end and be reaped")
     assert server.run("note", str(tmp_path / "b")) == 0
 
 
