@@ -25,7 +25,7 @@ from proxy.watcher import Watcher
 # SIGTERM: how long requests may take to end.
 STOP_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
-_GARBAGE_THRESHOLD = 50_000
+_GARBAGE_THRESHOLD = 10_000
 
 
 def main(arguments: list[str] | None = None) -> int:

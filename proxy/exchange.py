@@ -217,8 +217,6 @@ class Exchange:
             self.splice.close()
             self.splice = None
 
-    # The answer
-
     def take_answer(self, data: bytes) -> None:
         """What the backend sends. Raises `Broken` when the client is gone."""
         if self._answering is not None:
@@ -324,6 +322,8 @@ class Exchange:
     def _release(self, reusable: bool) -> None:
         """Give the connection to the backend back, or close it."""
         upstream, self.upstream = self.upstream, None
+        # They know each other, which only the garbage collector would undo.
+        self._answering = None
         self.end_splice()
         if upstream is None:
             return

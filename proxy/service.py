@@ -83,6 +83,7 @@ class Service:
 
         def once() -> None:
             self._timers.discard(timer)
+            timer.stop()
             timer.close()
             try:
                 act()
